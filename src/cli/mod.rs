@@ -1,0 +1,143 @@
+//! The thin top: arguments, one file per subcommand, exit codes, the terminal.
+//!
+//! Each subcommand is a file with its `Args` and `fn run(args: Args, context: &Context) -> anyhow::Result<Outcome>`,
+//! and one line in [`Command`]. No library function sees clap.
+
+pub mod meta;
+
+use clap::{Args, Parser, Subcommand};
+use std::io::{IsTerminal, Write};
+use std::process::ExitCode;
+
+/// How a command ended that did not fail.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// Exit code 0.
+    Done,
+    /// Exit code 1: a gate of `check` failed.
+    GateFailed,
+}
+
+/// Exit code for usage errors, unusable input and internal errors.
+pub const EXIT_ERROR: u8 = 2;
+
+/// Heap-profile analysis and leak triage: is it a leak, and whose?
+#[derive(Debug, Parser)]
+#[command(name = "heaptriage", version, about, propagate_version = true, arg_required_else_help = true, max_term_width = 100)]
+pub struct Cli {
+    #[command(flatten)]
+    global: Global,
+    #[command(subcommand)]
+    command: Command,
+}
+
+/// Options of every command.
+#[derive(Clone, Debug, Args)]
+pub struct Global {
+    /// Print results only: no warnings, notices or progress on standard error.
+    #[arg(short, long, global = true)]
+    pub quiet: bool,
+    /// Say more on standard error; twice for still more.
+    #[arg(short, long, global = true, action = clap::ArgAction::Count, conflicts_with = "quiet")]
+    pub verbose: u8,
+    /// When to use color: a terminal gets it by default (NO_COLOR and CLICOLOR are heeded).
+    #[arg(long, global = true, value_name = "WHEN", default_value = "auto")]
+    pub color: ColorWhen,
+    /// Worker threads; 0 is one per core. The output does not depend on it.
+    #[arg(short = 'j', long, global = true, value_name = "N", default_value_t = 0)]
+    pub jobs: usize,
+}
+
+/// When to color output.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum ColorWhen {
+    /// On a terminal.
+    Auto,
+    /// Always.
+    Always,
+    /// Never.
+    Never,
+}
+
+/// What every command gets besides its own arguments.
+#[derive(Clone, Debug)]
+pub struct Context {
+    /// The global options.
+    pub global: Global,
+}
+
+impl Context {
+    /// Prints warnings to standard error, each kind of message once per input, unless `--quiet`.
+    pub fn notices<'a>(&self, notices: impl IntoIterator<Item = &'a crate::origin::Notice>) {
+        if self.global.quiet {
+            return;
+        }
+        let mut stderr = std::io::stderr().lock();
+        for notice in notices {
+            // Nothing can be said about a standard error that cannot be written.
+            let _ = writeln!(stderr, "heaptriage: warning: {notice}");
+        }
+    }
+
+    /// Whether progress bars may be drawn.
+    pub fn shows_progress(&self) -> bool {
+        !self.global.quiet && std::io::stderr().is_terminal()
+    }
+}
+
+/// The subcommands, one line each.
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Print a completion script for a shell.
+    Completions(meta::CompletionsArgs),
+    /// Print the manual page.
+    Man(meta::ManArgs),
+}
+
+/// Parses the arguments, runs the command and turns the outcome into an exit code.
+pub fn main() -> ExitCode {
+    let cli = Cli::parse(); // clap exits with 2 on bad usage, 0 on --help
+    let context = Context { global: cli.global };
+    match context.global.color {
+        ColorWhen::Auto => {}
+        ColorWhen::Always => anstream::ColorChoice::Always.write_global(),
+        ColorWhen::Never => anstream::ColorChoice::Never.write_global(),
+    }
+    if context.global.jobs > 0 {
+        // Fails only when a pool exists already, and none does before this line.
+        let _ = rayon::ThreadPoolBuilder::new().num_threads(context.global.jobs).build_global();
+    }
+    let result = match cli.command {
+        Command::Completions(args) => meta::completions(&args),
+        Command::Man(args) => meta::man(&args),
+    };
+    match result {
+        Ok(Outcome::Done) => ExitCode::SUCCESS,
+        Ok(Outcome::GateFailed) => ExitCode::from(1),
+        Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
+        Err(error) => {
+            let mut stderr = std::io::stderr().lock();
+            let _ = writeln!(stderr, "heaptriage: {error}");
+            for cause in error.chain().skip(1) {
+                let _ = writeln!(stderr, "  {cause}");
+            }
+            ExitCode::from(EXIT_ERROR)
+        }
+    }
+}
+
+/// The reader of our output has gone: a quiet success, as for every filter.
+fn is_broken_pipe(error: &anyhow::Error) -> bool {
+    error.chain().any(|cause| cause.downcast_ref::<std::io::Error>().is_some_and(|io| io.kind() == std::io::ErrorKind::BrokenPipe))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+}

@@ -1,0 +1,144 @@
+//! Stacks, interned: each distinct return address once, each distinct stack once.
+//!
+//! A stack is a list of [`AddressId`], innermost first, as dumps print it. Four bytes a frame.
+
+use crate::address::ReturnAddress;
+use hashbrown::{HashMap, HashTable};
+use rustc_hash::{FxBuildHasher, FxHasher};
+use std::hash::Hasher;
+
+/// A distinct return address of one [`StackTable`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct AddressId(pub u32);
+
+/// A distinct stack of one [`StackTable`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct StackId(pub u32);
+
+impl AddressId {
+    /// Position in tables by address.
+    pub fn index(self) -> usize {
+        self.0 as usize
+    }
+}
+
+impl StackId {
+    /// Position in tables by stack.
+    pub fn index(self) -> usize {
+        self.0 as usize
+    }
+}
+
+/// The stacks of one process (one address space), over any number of dumps.
+#[derive(Clone, Debug, Default)]
+pub struct StackTable {
+    addresses: Vec<ReturnAddress>,
+    frames: Vec<u32>,
+    ends: Vec<u32>,
+    address_ids: HashMap<ReturnAddress, u32, FxBuildHasher>,
+    stack_ids: HashTable<u32>,
+}
+
+impl StackTable {
+    /// An empty table.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// The stack with these addresses, innermost first, added where it is new.
+    pub fn intern(&mut self, stack: &[ReturnAddress]) -> StackId {
+        let ids: Vec<u32> = stack.iter().map(|&address| self.intern_address(address).0).collect();
+        self.intern_ids(&ids)
+    }
+
+    /// The id of an address, added where it is new.
+    pub fn intern_address(&mut self, address: ReturnAddress) -> AddressId {
+        let next = self.addresses.len() as u32;
+        let id = *self.address_ids.entry(address).or_insert(next);
+        if id == next {
+            self.addresses.push(address);
+        }
+        AddressId(id)
+    }
+
+    /// [`StackTable::intern`] for addresses that are interned already.
+    pub fn intern_ids(&mut self, ids: &[u32]) -> StackId {
+        let (frames, ends) = (&self.frames, &self.ends);
+        let slice = |stack: u32| &frames[start_of(ends, stack)..ends[stack as usize] as usize];
+        let hash = hash_ids(ids);
+        if let Some(&found) = self.stack_ids.find(hash, |&stack| slice(stack) == ids) {
+            return StackId(found);
+        }
+        let new = self.ends.len() as u32;
+        self.stack_ids.insert_unique(hash, new, |&stack| hash_ids(slice(stack)));
+        self.frames.extend_from_slice(ids);
+        self.ends.push(self.frames.len() as u32);
+        StackId(new)
+    }
+
+    /// The addresses of a stack, innermost first.
+    pub fn stack(&self, id: StackId) -> impl DoubleEndedIterator<Item = AddressId> + ExactSizeIterator + Clone + '_ {
+        let start = start_of(&self.ends, id.0);
+        self.frames[start..self.ends[id.index()] as usize].iter().map(|&frame| AddressId(frame))
+    }
+
+    /// The address behind an id.
+    pub fn address(&self, id: AddressId) -> ReturnAddress {
+        self.addresses[id.index()]
+    }
+
+    /// Every distinct address, by id.
+    pub fn addresses(&self) -> &[ReturnAddress] {
+        &self.addresses
+    }
+
+    /// The number of distinct stacks.
+    pub fn len(&self) -> usize {
+        self.ends.len()
+    }
+
+    /// Whether there is no stack.
+    pub fn is_empty(&self) -> bool {
+        self.ends.is_empty()
+    }
+
+    /// Every stack id, ascending.
+    pub fn ids(&self) -> impl Iterator<Item = StackId> + use<> {
+        (0..self.ends.len() as u32).map(StackId)
+    }
+}
+
+fn start_of(ends: &[u32], stack: u32) -> usize {
+    match stack {
+        0 => 0,
+        _ => ends[stack as usize - 1] as usize,
+    }
+}
+
+fn hash_ids(ids: &[u32]) -> u64 {
+    let mut hasher = FxHasher::default();
+    for &id in ids {
+        hasher.write_u32(id);
+    }
+    hasher.finish()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn equal_stacks_share_an_id() {
+        let mut table = StackTable::new();
+        let addresses = |list: &[u64]| list.iter().map(|&a| ReturnAddress::new(a)).collect::<Vec<_>>();
+        let a = table.intern(&addresses(&[1, 2, 3]));
+        let b = table.intern(&addresses(&[1, 2]));
+        let empty = table.intern(&[]);
+        assert_eq!(table.intern(&addresses(&[1, 2, 3])), a);
+        assert_ne!(a, b);
+        assert_eq!(table.stack(empty).len(), 0);
+        let back: Vec<u64> = table.stack(a).map(|id| table.address(id).get()).collect();
+        assert_eq!(back, [1, 2, 3]);
+        assert_eq!(table.addresses().len(), 3);
+    }
+}

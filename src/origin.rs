@@ -1,0 +1,157 @@
+//! Where something stands in an input: byte offset to line and column, and the trouble found there.
+//!
+//! A parser knows a byte offset, what it expected and what it found. It never words a position;
+//! [`Position`] is computed when, and only when, something is printed.
+
+use std::fmt;
+
+/// Line and column in a text input, both from 1; the column counts bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Position {
+    /// Line, from 1.
+    pub line: u64,
+    /// Column in bytes, from 1.
+    pub column: u64,
+}
+
+impl Position {
+    /// The position of byte `offset` of `text`; an offset past the end is the end.
+    pub fn of(text: &[u8], offset: usize) -> Position {
+        let before = &text[..offset.min(text.len())];
+        let line = memchr::memchr_iter(b'\n', before).count() as u64 + 1;
+        let column = match memchr::memrchr(b'\n', before) {
+            Some(newline) => before.len() - newline,
+            None => before.len() + 1,
+        };
+        Position { line, column: column as u64 }
+    }
+}
+
+impl fmt::Display for Position {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}", self.line, self.column)
+    }
+}
+
+/// Text from an input that goes into a message: escaped and shortened, so that it can be neither
+/// a terminal escape nor a screenful.
+pub fn quote(bytes: &[u8]) -> String {
+    const MOST: usize = 60;
+    let text = String::from_utf8_lossy(&bytes[..bytes.len().min(4 * MOST)]);
+    let mut out = String::from("`");
+    for (i, c) in text.chars().enumerate() {
+        if i == MOST {
+            out.push('…');
+            break;
+        }
+        push_visible(&mut out, c);
+    }
+    out.push('`');
+    out
+}
+
+/// A name from an input (symbol, path, thread name) made safe for a terminal: control characters
+/// and bidirectional overrides become `\u{..}`, everything else stays.
+pub fn printable(name: &str) -> std::borrow::Cow<'_, str> {
+    if !name.chars().any(is_unprintable) {
+        return name.into();
+    }
+    let mut out = String::with_capacity(name.len() + 8);
+    name.chars().for_each(|c| push_visible(&mut out, c));
+    out.into()
+}
+
+fn push_visible(out: &mut String, c: char) {
+    if is_unprintable(c) {
+        out.extend(c.escape_unicode());
+    } else {
+        out.push(c);
+    }
+}
+
+/// Control characters, and the format characters that reorder or hide text (Unicode UAX #9 and
+/// zero-width ones): a name could use them to look like another.
+fn is_unprintable(c: char) -> bool {
+    c.is_control() || matches!(c, '\u{061c}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}')
+}
+
+/// Something found at a place in an input that does not stop the reading.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Warning {
+    /// Byte offset in the (decompressed) input; `None` when the whole input is meant.
+    pub offset: Option<usize>,
+    /// What happened and what was done about it; lower case, no full stop.
+    pub message: String,
+}
+
+impl Warning {
+    /// A warning about the byte at `offset`.
+    pub fn at(offset: usize, message: impl Into<String>) -> Self {
+        Warning { offset: Some(offset), message: message.into() }
+    }
+
+    /// A warning about the whole input.
+    pub fn whole(message: impl Into<String>) -> Self {
+        Warning { offset: None, message: message.into() }
+    }
+}
+
+/// A [`Warning`] with the input it belongs to and its position, ready to print.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Notice {
+    /// The input's name: a path or `<stdin>`. Empty when no single input is meant.
+    pub input: String,
+    /// Line and column, where the warning has a place.
+    pub position: Option<Position>,
+    /// What happened and what was done about it.
+    pub message: String,
+}
+
+impl Notice {
+    /// A notice about an input as a whole.
+    pub fn new(input: impl Into<String>, message: impl Into<String>) -> Self {
+        Notice { input: input.into(), position: None, message: message.into() }
+    }
+
+    /// Places `warning` in `text`, the content of `input`.
+    pub fn place(input: &str, text: &[u8], warning: &Warning) -> Self {
+        Notice {
+            input: input.to_owned(),
+            position: warning.offset.map(|offset| Position::of(text, offset)),
+            message: warning.message.clone(),
+        }
+    }
+}
+
+impl fmt::Display for Notice {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let input = printable(&self.input);
+        match (&self.position, input.is_empty()) {
+            (Some(position), false) => write!(f, "{input}:{position}: {}", self.message),
+            (None, false) => write!(f, "{input}: {}", self.message),
+            (_, true) => f.write_str(&self.message),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn positions_count_lines_and_bytes() {
+        let text = b"ab\ncd\n";
+        assert_eq!(Position::of(text, 0).to_string(), "1:1");
+        assert_eq!(Position::of(text, 3).to_string(), "2:1");
+        assert_eq!(Position::of(text, 4).to_string(), "2:2");
+        assert_eq!(Position::of(text, 99).to_string(), "3:1");
+    }
+
+    #[test]
+    fn quotes_are_harmless() {
+        assert_eq!(quote(b"4x"), "`4x`");
+        assert_eq!(quote(b"\x1b[31m"), "`\\u{1b}[31m`");
+        assert_eq!(quote(&[b'a'; 100]).chars().count(), 63);
+        assert_eq!(printable("a\u{202e}b"), "a\\u{202e}b");
+    }
+}
