@@ -12,9 +12,14 @@
 //! do no I/O; `capture`, `binary::file`, `symbolize::locate` and `cli` touch the world.
 
 pub mod address;
+pub mod analysis;
+pub mod binary;
+pub mod capture;
 pub mod input;
 pub mod model;
 pub mod origin;
+pub mod report;
+pub mod symbolize;
 pub mod units;
 
 #[cfg(feature = "cli")]

@@ -1,0 +1,3 @@
+//! Values to values: pure and infallible. Every judgment of the tool is made here.
+
+pub mod estimate;

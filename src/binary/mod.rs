@@ -1,0 +1,1 @@
+//! Facts read from an ELF or DWARF file, independent of any dump.

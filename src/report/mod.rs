@@ -1,0 +1,1 @@
+//! Analysis results to bytes: one renderer a format. Reports never compute.
