@@ -553,9 +553,8 @@ fn one_step(increments: &[f64], noise: f64) -> Option<usize> {
     let total: f64 = increments.iter().sum();
     let n = increments.len();
     (1..=2usize).find_map(|width| {
-        let (at, rise) = (0..=n.checked_sub(width)?)
-            .map(|i| (i, increments[i..i + width].iter().sum::<f64>()))
-            .max_by(|a, b| a.1.total_cmp(&b.1))?;
+        let (at, rise) =
+            (0..=n.checked_sub(width)?).map(|i| (i, increments[i..i + width].iter().sum::<f64>())).max_by(|a, b| a.1.total_cmp(&b.1))?;
         let rest = &increments[at + width..];
         let quiet = rest.len() >= STEP_QUIET && rest.iter().sum::<f64>().abs() < (0.2 * rise).max(2.0 * noise);
         (total > 0.0 && rise >= STEP_SHARE * total && quiet).then_some(at + width)
