@@ -5,6 +5,8 @@
 //!
 //! Adding a format = one file here, one line in [`FORMATS`], one conversion in `model::ingest`.
 
+pub mod compress;
+pub mod heap;
 pub mod maps;
 
 use crate::origin::{Position, Warning};

@@ -52,6 +52,8 @@ pub enum Family {
     Gperftools,
     /// `@ growth`: growth of the page heap, which is address space and not live memory.
     Growth,
+    /// `@ fragmentation`: free space inside spans, which is not live memory either.
+    Fragmentation,
     /// pprof protobuf.
     Pprof,
 }
