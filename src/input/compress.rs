@@ -55,7 +55,9 @@ pub fn decompress(bytes: &[u8]) -> Result<Parsed<Cow<'_, [u8]>>, ParseError> {
     } else if bytes.starts_with(ZSTD) {
         zstd(bytes)?
     } else if let Some((_, name, command)) = OTHERS.iter().find(|(magic, ..)| bytes.starts_with(magic)) {
-        return Err(ParseError::new(0, format!("this is compressed with {name}, which is not read")).help(format!("undo it first: {command} FILE")));
+        return Err(
+            ParseError::new(0, format!("this is compressed with {name}, which is not read")).help(format!("undo it first: {command} FILE"))
+        );
     } else {
         return Ok(Parsed::clean(Cow::Borrowed(bytes)));
     };
@@ -122,7 +124,8 @@ fn salvage(name: &str, out: Vec<u8>, trouble: Trouble) -> Result<Parsed<Vec<u8>>
         .help("if it really is one, decompress it first and pass the result")),
         Trouble::Damaged(why) if out.is_empty() => Err(ParseError::new(0, format!("damaged {name} stream: {why}"))),
         Trouble::Damaged(why) => {
-            let warning = Warning::at(out.len(), format!("truncated: the {name} stream is cut or damaged here ({why}); what comes before is used"));
+            let warning =
+                Warning::at(out.len(), format!("truncated: the {name} stream is cut or damaged here ({why}); what comes before is used"));
             Ok(Parsed { value: out, warnings: vec![warning] })
         }
     }

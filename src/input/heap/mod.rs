@@ -296,7 +296,8 @@ impl Parser {
         let end = self.base + rest.len();
         if self.section == Section::Start {
             return Err(if end == 0 || skip_preamble(rest).is_empty() {
-                ParseError::new(0, "the file is empty").help("jemalloc creates a dump before it fills it: it may not be written yet, or the disk was full")
+                ParseError::new(0, "the file is empty")
+                    .help("jemalloc creates a dump before it fills it: it may not be written yet, or the disk was full")
             } else {
                 ParseError::new(0, format!("truncated in its first line: {}", quote(rest)))
             });
@@ -534,7 +535,8 @@ fn check_header(dump: &RawDump) -> HeaderCheck {
             return HeaderCheck::EqualUnsampled;
         }
     }
-    let raced = apart(header.objects as f64, stacks.objects as f64) < RACE_TOLERANCE && apart(header.bytes as f64, stacks.bytes as f64) < RACE_TOLERANCE;
+    let raced = apart(header.objects as f64, stacks.objects as f64) < RACE_TOLERANCE
+        && apart(header.bytes as f64, stacks.bytes as f64) < RACE_TOLERANCE;
     if raced { HeaderCheck::Equal } else { HeaderCheck::Different }
 }
 

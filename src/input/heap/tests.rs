@@ -36,7 +36,9 @@ fn body(text: &str, expected: &[(&[u64], (u64, u64))], warnings: &[&str]) {
 
 #[test]
 fn a_plain_dump() {
-    let text = format!("heap_v2/1\n  t*: 3: 48 [0: 0]\n  t0: 3: 48 [0: 0]\n@ 0x1100 0x1200\n  t*: 2: 32 [0: 0]\n  t0: 2: 32 [0: 0]\n@ 0x1100\n  t*: 1: 16 [0: 0]\n  t0: 1: 16 [0: 0]\n{MAPS}");
+    let text = format!(
+        "heap_v2/1\n  t*: 3: 48 [0: 0]\n  t0: 3: 48 [0: 0]\n@ 0x1100 0x1200\n  t*: 2: 32 [0: 0]\n  t0: 2: 32 [0: 0]\n@ 0x1100\n  t*: 1: 16 [0: 0]\n  t0: 1: 16 [0: 0]\n{MAPS}"
+    );
     let parsed = read(text.as_bytes());
     assert_eq!(messages(&parsed.warnings), [""; 0]);
     let dump = parsed.value;
@@ -51,7 +53,9 @@ fn a_plain_dump() {
 
 #[test]
 fn blocks_of_any_size_give_the_same_dump() {
-    let text = format!("heap_v2/4096\r\n  t*: 3: 48 [9: 99]\n  t0: 3: 48 [0: 0] a b\n@ 0x55947ca47263 0x55947ca4777b\n  t*: 2: 32 [5: 80]\n@\n  t*: 1: 16 [0: 0]\n{MAPS}");
+    let text = format!(
+        "heap_v2/4096\r\n  t*: 3: 48 [9: 99]\n  t0: 3: 48 [0: 0] a b\n@ 0x55947ca47263 0x55947ca4777b\n  t*: 2: 32 [5: 80]\n@\n  t*: 1: 16 [0: 0]\n{MAPS}"
+    );
     let whole = read(text.as_bytes());
     for size in 1..text.len() {
         let mut parser = Parser::new(HeapOptions { threads: true });
@@ -72,7 +76,8 @@ fn empty_stacks_and_zero_counts_are_records() {
 
 #[test]
 fn accumulated_counts_are_kept_once_one_is_not_zero() {
-    let dump = read(format!("heap_v2/1\n@ 0x1\n  t*: 1: 2 [0: 0]\n@ 0x2\n  t*: 0: 0 [3: 4]\n@ 0x3\n  t*: 1: 1 [0: 0]\n{MAPS}").as_bytes()).value;
+    let dump =
+        read(format!("heap_v2/1\n@ 0x1\n  t*: 1: 2 [0: 0]\n@ 0x2\n  t*: 0: 0 [3: 4]\n@ 0x3\n  t*: 1: 1 [0: 0]\n{MAPS}").as_bytes()).value;
     let pairs: Vec<(u64, u64)> = dump.accumulated.iter().map(|c| (c.objects, c.bytes)).collect();
     assert_eq!(pairs, [(0, 0), (3, 4), (0, 0)]);
 }
@@ -123,7 +128,13 @@ fn a_dump_cut_anywhere_keeps_whole_records() {
             continue;
         };
         let bytes: u64 = parsed.value.live.iter().map(|c| c.bytes).sum();
-        let expected = if cut < first_whole { 0 } else if cut < text.len() - 1 { 32 } else { 48 };
+        let expected = if cut < first_whole {
+            0
+        } else if cut < text.len() - 1 {
+            32
+        } else {
+            48
+        };
         assert_eq!(bytes, expected, "cut at {cut}");
         if !text[..cut].ends_with('\n') {
             assert!(parsed.value.truncated, "cut at {cut}");
@@ -131,7 +142,10 @@ fn a_dump_cut_anywhere_keeps_whole_records() {
     }
     let parsed = read(&text.as_bytes()[..text.len() - 12]);
     let warning = &parsed.warnings[0];
-    assert_eq!(warning.message, "truncated: the dump ends in the middle; the 1 whole stack before it is used and hold about 67 % of the bytes in its header");
+    assert_eq!(
+        warning.message,
+        "truncated: the dump ends in the middle; the 1 whole stack before it is used and hold about 67 % of the bytes in its header"
+    );
     assert_eq!(Position::of(text.as_bytes(), warning.offset.unwrap()).to_string(), "7:8");
 }
 
@@ -149,9 +163,15 @@ fn what_is_missing_is_said() {
     body(
         "@ 0x1\n  t*: 1: 2 [0: 0]\n\n",
         &[(&[1], (1, 2))],
-        &["no mappings section: the dump was cut just before it, or /proc could not be read when it was written; addresses cannot be named"],
+        &[
+            "no mappings section: the dump was cut just before it, or /proc could not be read when it was written; addresses cannot be named",
+        ],
     );
-    body(MAPS, &[], &["no samples: no stack is recorded; profiling was not active (prof_active), or nothing was allocated since, or freed again"]);
+    body(
+        MAPS,
+        &[],
+        &["no samples: no stack is recorded; profiling was not active (prof_active), or nothing was allocated since, or freed again"],
+    );
 }
 
 #[test]
@@ -221,19 +241,24 @@ fn short_mapping_lines_and_variables() {
     let dump = read(b"heap profile: 1: 2 [1: 2] @ growth\n1: 2 [1: 2] @ 0x1\n--- Memory map: ---\n\tsource=/home\n  00400000-00fcb000: $source/server\n  7f00-7f10: /lib/$source\n 1-2: $sourcery\nbad\n").value;
     let names: Vec<&str> = dump.mappings.iter().map(|m| std::str::from_utf8(&m.name).unwrap()).collect();
     assert_eq!(names, ["/home/server", "/lib/$source", "$sourcery"]);
-    assert_eq!(dump.mappings[0].range, crate::address::AddrRange::new(crate::address::Avma::new(0x40_0000), crate::address::Avma::new(0xfc_b000)));
+    assert_eq!(
+        dump.mappings[0].range,
+        crate::address::AddrRange::new(crate::address::Avma::new(0x40_0000), crate::address::Avma::new(0xfc_b000))
+    );
 }
 
 #[test]
 fn go_comments_are_skipped() {
-    let parsed = read(b"heap profile: 1: 2 [1: 2] @ heap/2\n1: 2 [1: 2] @ 0x1\n#\t0x0\tmain.f+0x1\t/a.go:1\n\n# runtime.MemStats\n# Alloc = 5\n");
+    let parsed =
+        read(b"heap profile: 1: 2 [1: 2] @ heap/2\n1: 2 [1: 2] @ 0x1\n#\t0x0\tmain.f+0x1\t/a.go:1\n\n# runtime.MemStats\n# Alloc = 5\n");
     assert_eq!(parsed.value.len(), 1);
     assert_eq!(parsed.warnings.len(), 1, "{:?}", parsed.warnings);
 }
 
 #[test]
 fn header_check_tells_unbias() {
-    let check = |header: &str, stacks: &str| read(format!("heap_v2/16384\n  t*: {header} [0: 0]\n{stacks}{MAPS}").as_bytes()).value.header_check;
+    let check =
+        |header: &str, stacks: &str| read(format!("heap_v2/16384\n  t*: {header} [0: 0]\n{stacks}{MAPS}").as_bytes()).value.header_check;
     let two = "@ 0x1\n  t*: 100: 4800 [0: 0]\n@ 0x2\n  t*: 4: 1310720 [0: 0]\n";
     assert_eq!(check("104: 1315520", two), HeaderCheck::Equal);
     // 100 / (1 - e^(-48/16384)) + 4 objects of these bytes in sum, put through the transformation.
