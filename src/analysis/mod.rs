@@ -1,4 +1,7 @@
 //! Values to values: pure and infallible. Every judgment of the tool is made here.
 
+pub mod detect;
 pub mod estimate;
+pub mod finding;
+pub mod series;
 pub mod trend;

@@ -1,0 +1,147 @@
+//! Heap profiles of one process as one series a stack.
+//!
+//! The samples of all dumps are turned around: for each stack its counts at every dump, and from these its estimates
+//! and the variance of its moves. Nothing is judged here.
+
+use crate::analysis::estimate::{Delta, Estimated, Side, delta_independent, delta_same_process, unsample};
+use crate::analysis::trend::Series;
+use crate::model::heap::{Sampled, Sampling};
+use crate::model::stack::StackId;
+use crate::model::timeline::Timeline;
+
+/// All dumps of a timeline, by stack.
+#[derive(Clone, Debug, Default)]
+pub struct HeapSeries {
+    /// Positions in `timeline.snapshots` of the snapshots with a dump.
+    pub snapshots: Vec<usize>,
+    /// Sampling of each of these dumps.
+    pub sampling: Vec<Sampling>,
+    /// Whether every dump has accumulated counts.
+    pub accumulated: bool,
+    /// By stack id; a stack that no dump mentions has no counts.
+    pub stacks: Vec<StackSeries>,
+}
+
+/// Counts of one stack at every dump.
+#[derive(Clone, Debug, PartialEq)]
+pub struct StackSeries {
+    /// Which stack.
+    pub stack: StackId,
+    /// Live counts, one per dump.
+    pub live: Vec<Sampled>,
+    /// Accumulated counts, one per dump; empty when not recorded.
+    pub accumulated: Vec<Sampled>,
+}
+
+impl HeapSeries {
+    /// Collects the dumps of a timeline. A stack that occurs in several records of one dump is their sum.
+    pub fn of(timeline: &Timeline) -> HeapSeries {
+        let with_heap: Vec<usize> = (0..timeline.snapshots.len()).filter(|&i| timeline.snapshots[i].heap.is_some()).collect();
+        let heaps = || with_heap.iter().filter_map(|&i| timeline.snapshots[i].heap.as_ref());
+        let accumulated = heaps().count() > 0 && heaps().all(|heap| heap.accumulated);
+        let dumps = with_heap.len();
+        let mut stacks: Vec<StackSeries> = timeline
+            .stacks
+            .ids()
+            .map(|stack| StackSeries {
+                stack,
+                live: vec![Sampled::default(); dumps],
+                accumulated: if accumulated { vec![Sampled::default(); dumps] } else { Vec::new() },
+            })
+            .collect();
+        for (dump, heap) in heaps().enumerate() {
+            for sample in &heap.samples {
+                let Some(series) = stacks.get_mut(sample.stack.index()) else { continue };
+                series.live[dump] = series.live[dump].plus(sample.live);
+                if accumulated {
+                    series.accumulated[dump] = series.accumulated[dump].plus(sample.accumulated);
+                }
+            }
+        }
+        HeapSeries { sampling: heaps().map(|heap| heap.sampling).collect(), snapshots: with_heap, accumulated, stacks }
+    }
+
+    /// Number of dumps.
+    pub fn dumps(&self) -> usize {
+        self.snapshots.len()
+    }
+
+    /// The largest sampling interval among the dumps, in bytes.
+    pub fn interval(&self) -> f64 {
+        self.sampling.iter().map(|s| s.interval()).fold(1.0, f64::max)
+    }
+
+    /// A stack's estimate at one dump.
+    pub fn estimate(&self, stack: &StackSeries, dump: usize) -> Estimated {
+        unsample(stack.live[dump], self.sampling[dump])
+    }
+
+    /// A stack's change between two dumps.
+    pub fn delta(&self, stack: &StackSeries, from: usize, to: usize) -> Delta {
+        if self.sampling[from] != self.sampling[to] {
+            return delta_independent(self.estimate(stack, from), self.estimate(stack, to));
+        }
+        let side = |dump: usize| Side { live: stack.live[dump], accumulated: stack.accumulated.get(dump).copied() };
+        delta_same_process(side(from), side(to), self.sampling[to])
+    }
+
+    /// Estimated live bytes and objects at every dump, of a set of stacks.
+    pub fn totals<'a>(&'a self, stacks: impl Iterator<Item = &'a StackSeries> + Clone) -> Vec<Estimated> {
+        (0..self.dumps()).map(|dump| stacks.clone().map(|stack| self.estimate(stack, dump)).sum()).collect()
+    }
+
+    /// The levels of a set of stacks with the sampling variance of each move.
+    pub fn series<'a>(&'a self, stacks: impl Iterator<Item = &'a StackSeries> + Clone) -> Series {
+        let levels: Vec<f64> = self.totals(stacks.clone()).iter().map(|e| e.bytes).collect();
+        let mut moves = vec![0.0; levels.len().saturating_sub(1)];
+        let (mut weighted, mut weight) = (0.0, 0.0);
+        for stack in stacks {
+            for (i, spread) in moves.iter_mut().enumerate() {
+                let delta = self.delta(stack, i, i + 1);
+                *spread += delta.variance_low;
+                let per_sample = per_sample_variance(&self.estimate(stack, i + 1));
+                weighted += per_sample * delta.samples.abs();
+                weight += delta.samples.abs();
+            }
+        }
+        let one_sample = if weight > 0.0 { weighted / weight } else { 0.0 };
+        Series::sampled(levels, &moves, one_sample)
+    }
+
+    /// First to last change of a set of stacks. Its variance follows the moves seen from dump to dump: exact for
+    /// objects that stay, between the bounds where some come and go.
+    pub fn growth<'a>(&'a self, stacks: impl Iterator<Item = &'a StackSeries>) -> Delta {
+        let Some(last) = self.dumps().checked_sub(1) else { return Delta::default() };
+        stacks
+            .map(|stack| {
+                let mut delta = self.delta(stack, 0, last);
+                if stack.accumulated.is_empty() {
+                    let path: f64 = (0..last).map(|i| self.delta(stack, i, i + 1).variance_low).sum();
+                    delta.variance = path.clamp(delta.variance_low, delta.variance_high.max(delta.variance_low));
+                }
+                delta
+            })
+            .sum()
+    }
+
+    /// Share of the objects allocated between the first and the last dump that are still live at the last one; `None`
+    /// without accumulated counts or allocations.
+    pub fn survival<'a>(&'a self, stacks: impl Iterator<Item = &'a StackSeries>) -> Option<f64> {
+        let last = self.dumps().checked_sub(1)?;
+        if !self.accumulated {
+            return None;
+        }
+        let (mut born, mut grown) = (0.0, 0.0);
+        for stack in stacks {
+            let ever = |dump: usize| unsample(stack.accumulated[dump], self.sampling[dump]).objects;
+            born += (ever(last) - ever(0)).max(0.0);
+            grown += self.estimate(stack, last).objects - self.estimate(stack, 0).objects;
+        }
+        (born > 0.0).then(|| (grown / born).clamp(0.0, 1.0))
+    }
+}
+
+/// f² of one sampled object: what one more or one fewer of them adds to the variance of the bytes.
+fn per_sample_variance(estimate: &Estimated) -> f64 {
+    if estimate.samples > 0.0 { estimate.variance / estimate.samples } else { 0.0 }
+}
