@@ -5,9 +5,18 @@
 //!
 //! Adding a format = one file here, one line in [`FORMATS`], one conversion in `model::ingest`.
 
+pub mod capture_json;
+pub mod cgroup;
 pub mod compress;
+pub mod counters;
 pub mod heap;
+pub mod malloc_info;
 pub mod maps;
+pub mod pmap;
+pub mod smaps;
+pub mod stats_json;
+pub mod stats_text;
+pub mod status;
 
 use crate::origin::{Position, Warning};
 use std::fmt;
