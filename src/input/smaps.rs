@@ -320,6 +320,10 @@ impl Seen {
         if separated || matches!(last.line.name, b"[vsyscall]" | b"[stack]" | b"[vdso]" | b"[vectors]") {
             return true;
         }
+        // Twice in a row: the kernel drops its lock between reads and repeats a mapping that changed meanwhile.
+        if self.last == Some(start) && section.records.len() > 1 {
+            return false;
+        }
         let starts = self.starts.get_or_insert_with(|| section.records.iter().map(|r| r.line.range.start.get()).collect());
         starts.contains(&start)
     }

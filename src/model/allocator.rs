@@ -19,6 +19,7 @@ pub struct Options {
     pub thp: Option<String>,
     pub metadata_thp: Option<String>,
     pub percpu_arena: Option<String>,
+    pub dss: Option<String>,
     pub tcache: Option<bool>,
     pub tcache_max: Option<u64>,
     pub lg_tcache_max: Option<u64>,

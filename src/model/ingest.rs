@@ -1,4 +1,10 @@
-//! Raw records to the model: the only file here that imports `input`.
+//! Raw records to the model: the only place here that imports `input`.
+
+mod memory;
+mod stats;
+
+pub use memory::{cgroup, malloc_info, pmap, smaps, status};
+pub use stats::stats;
 
 use crate::address::ReturnAddress;
 use crate::input::heap::{HeaderCheck, HeapFormat, Kind, RawCounts, RawDump, RawMapping, RawThread};

@@ -39,6 +39,9 @@ pub struct Vma {
     pub residency: Residency,
     /// VmFlags, raw two-letter words separated by blanks: `rd wr mr mw me nr`. Empty when absent.
     pub flags: Box<str>,
+    /// Keys that are not in [`Residency`], with their numbers as printed (kB or bare): page sizes other than
+    /// 4 kB, and what a later kernel added.
+    pub other: Vec<(Box<str>, u64)>,
 }
 
 impl Vma {
