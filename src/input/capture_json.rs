@@ -41,7 +41,9 @@ pub fn sniff(text: &[u8]) -> bool {
     let head = &text[..text.len().min(16 << 10)];
     head.trim_ascii_start().starts_with(b"{")
         && KEYS.iter().any(|key| memchr::memmem::find(head, format!("\"{key}\"").as_bytes()).is_some())
-        && !["\"jemalloc\"", "\"recent_alloc\"", "\"stack_traces\"", "\"resultType\""].iter().any(|key| memchr::memmem::find(head, key.as_bytes()).is_some())
+        && !["\"jemalloc\"", "\"recent_alloc\"", "\"stack_traces\"", "\"resultType\""]
+            .iter()
+            .any(|key| memchr::memmem::find(head, key.as_bytes()).is_some())
 }
 
 /// Reads the file.
@@ -82,7 +84,8 @@ impl Keys<'_> {
         let value = self.object.get(key).filter(|value| !value.is_null())?;
         let taken = read(value);
         if taken.is_none() {
-            self.warnings.push(Warning::whole(format!("`{key}` is not {expected}: left out, found {}", quote(value.to_string().as_bytes()))));
+            self.warnings
+                .push(Warning::whole(format!("`{key}` is not {expected}: left out, found {}", quote(value.to_string().as_bytes()))));
         }
         taken
     }
@@ -118,7 +121,9 @@ impl Keys<'_> {
 
     fn counters(&mut self) -> Vec<(String, String)> {
         let read = |value: &Value| {
-            value.as_object().map(|object| object.iter().filter_map(|(name, kind)| Some((name.clone(), kind.as_str()?.to_owned()))).collect())
+            value
+                .as_object()
+                .map(|object| object.iter().filter_map(|(name, kind)| Some((name.clone(), kind.as_str()?.to_owned()))).collect())
         };
         self.take("counters", "an object of `cumulative` or `gauge`", read).unwrap_or_default()
     }
@@ -131,7 +136,8 @@ mod tests {
 
     #[test]
     fn what_is_there_is_taken() {
-        let text = br#"{"pid": 7, "exe": "indexer", "cmdline": ["a", "b"], "modules": [{"path": "/x", "build_id": "ab"}, {"path": "/y"}, 3],
+        let text =
+            br#"{"pid": 7, "exe": "indexer", "cmdline": ["a", "b"], "modules": [{"path": "/x", "build_id": "ab"}, {"path": "/y"}, 3],
             "counters": {"requests": "cumulative"}, "page_size": "4096", "kernel": 6, "future": {}}"#;
         let parsed = parse(text).unwrap();
         let about = parsed.value;

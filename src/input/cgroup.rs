@@ -42,7 +42,16 @@ pub fn sniff(text: &[u8]) -> bool {
         return false;
     }
     let first = head.split(|&b| b == b'\n').find(|line| !line.trim_ascii().is_empty()).unwrap_or_default();
-    let named = ["memory.current", "memory.max", "memory.stat", "memory.high", "memory.peak", "memory.usage_in_bytes", "memory.limit_in_bytes", "memory.swap"];
+    let named = [
+        "memory.current",
+        "memory.max",
+        "memory.stat",
+        "memory.high",
+        "memory.peak",
+        "memory.usage_in_bytes",
+        "memory.limit_in_bytes",
+        "memory.swap",
+    ];
     named.iter().any(|name| memchr::memmem::find(first, name.as_bytes()).is_some())
         || STAT_KEYS.iter().all(|key| head.split(|&b| b == b'\n').any(|line| line.starts_with(key)))
 }

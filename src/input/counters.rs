@@ -62,7 +62,8 @@ pub fn parse(text: &[u8]) -> Result<Parsed<Counters>, ParseError> {
         let time = row[0].parse::<f64>().ok().filter(|time| time.is_finite());
         let Some(time) = time else {
             if warnings.len() < MOST_WARNINGS {
-                warnings.push(Warning::at(start.min(text.len()), format!("{} is not a time: the row was left out", quote(row[0].as_bytes()))));
+                warnings
+                    .push(Warning::at(start.min(text.len()), format!("{} is not a time: the row was left out", quote(row[0].as_bytes()))));
             }
             continue;
         };

@@ -30,7 +30,8 @@ pub fn sniff(text: &[u8]) -> bool {
     let mut lines = text.split(|&b| b == b'\n');
     let first = lines.next().unwrap_or_default();
     let second = String::from_utf8_lossy(lines.next().unwrap_or_default());
-    pid(first).is_some() && (second.trim_start().starts_with("Address") || second.split_ascii_whitespace().nth(1).is_some_and(|word| word.ends_with('K')))
+    pid(first).is_some()
+        && (second.trim_start().starts_with("Address") || second.split_ascii_whitespace().nth(1).is_some_and(|word| word.ends_with('K')))
 }
 
 fn pid(line: &[u8]) -> Option<u64> {
@@ -71,7 +72,8 @@ pub fn parse(text: &[u8]) -> Result<Parsed<Totals>, ParseError> {
             _ => {}
         }
     }
-    Err(ParseError::new(text.len(), "expected the totals of pmap in its last line, found none").help("give the whole output of `pmap -x PID`, or better /proc/PID/smaps"))
+    Err(ParseError::new(text.len(), "expected the totals of pmap in its last line, found none")
+        .help("give the whole output of `pmap -x PID`, or better /proc/PID/smaps"))
 }
 
 #[cfg(test)]

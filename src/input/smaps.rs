@@ -445,7 +445,8 @@ mod tests {
 
     #[test]
     fn unknown_keys_odd_order_and_blank_lines_are_taken() {
-        let text = "7f0000000000-7f0000400000 rw-p 00000000 00:00 0 /a b (deleted)\r\nRss: 8 kB\r\n\r\nFuture_Key:   7 kB\r\nSize: 16 kB\r\n";
+        let text =
+            "7f0000000000-7f0000400000 rw-p 00000000 00:00 0 /a b (deleted)\r\nRss: 8 kB\r\n\r\nFuture_Key:   7 kB\r\nSize: 16 kB\r\n";
         let section = one(text);
         assert_eq!(section.records[0].line.name, b"/a b (deleted)");
         assert_eq!(section.records[0].other, vec![(&b"Future_Key"[..], 7)]);
@@ -454,7 +455,8 @@ mod tests {
 
     #[test]
     fn wide_numbers_leave_the_kernels_columns() {
-        let text = RECORD.repeat(1) + "7f0000400000-7f0000500000 rw-p 00000000 00:00 0 \nSize:           123456789012 kB\nRss:            99999999 kB\n";
+        let text = RECORD.repeat(1)
+            + "7f0000400000-7f0000500000 rw-p 00000000 00:00 0 \nSize:           123456789012 kB\nRss:            99999999 kB\n";
         let section = one(&text);
         assert_eq!(section.records[1].get(Field::Size), Some(123_456_789_012));
         assert_eq!(section.records[1].get(Field::Rss), Some(99_999_999));

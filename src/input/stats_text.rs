@@ -207,7 +207,10 @@ impl Reader {
                 if let Ok(time) = rest[0].parse::<i64>() {
                     arena.insert(format!("{name}_decay_ms"), json!(time));
                 }
-                for (key, value) in [format!("p{name}"), format!("{name}_npurge"), format!("{name}_nmadvise"), format!("{name}_purged")].into_iter().zip(&rest[1..]) {
+                for (key, value) in [format!("p{name}"), format!("{name}_npurge"), format!("{name}_nmadvise"), format!("{name}_purged")]
+                    .into_iter()
+                    .zip(&rest[1..])
+                {
                     if let Ok(value) = value.parse::<u64>() {
                         arena.insert(key, json!(value));
                     }
@@ -254,7 +257,16 @@ impl Reader {
         counts(&mut object, &[("nmalloc", "nmalloc"), ("ndalloc", "ndalloc"), ("nrequests", "nrequests")]);
         let key = match self.table {
             Table::Bins => {
-                counts(&mut object, &[("regs", "nregs"), ("curregs", "curregs"), ("curslabs", "curslabs"), ("curruns", "curslabs"), ("nonfull_slabs", "nonfull_slabs")]);
+                counts(
+                    &mut object,
+                    &[
+                        ("regs", "nregs"),
+                        ("curregs", "curregs"),
+                        ("curslabs", "curslabs"),
+                        ("curruns", "curslabs"),
+                        ("nonfull_slabs", "nonfull_slabs"),
+                    ],
+                );
                 if let Some(pages) = column("pgs") {
                     object.insert("slab_size".into(), json!(pages.saturating_mul(self.page)));
                 }
@@ -308,14 +320,20 @@ fn pairs(text: &str) -> Vec<(&str, u64)> {
         if let Ok(value) = after[..digits].parse() {
             out.push((key.trim(), value));
         }
-        let Some(comma) = after.bytes().scan(0usize, |depth, b| {
-            *depth = match b {
-                b'(' => *depth + 1,
-                b')' => depth.saturating_sub(1),
-                _ => *depth,
-            };
-            Some(b == b',' && *depth == 0)
-        }).position(|found| found) else { break };
+        let Some(comma) = after
+            .bytes()
+            .scan(0usize, |depth, b| {
+                *depth = match b {
+                    b'(' => *depth + 1,
+                    b')' => depth.saturating_sub(1),
+                    _ => *depth,
+                };
+                Some(b == b',' && *depth == 0)
+            })
+            .position(|found| found)
+        else {
+            break;
+        };
         rest = &after[comma + 1..];
     }
     out
@@ -372,7 +390,9 @@ mod tests {
 
     #[test]
     fn options_are_typed() {
-        let root = root("Version: \"5.2.1-0-gabc\"\n  opt.dirty_decay_ms: 10000 (arenas.dirty_decay_ms: 10000)\n  opt.muzzy_decay_ms: -1 (arenas.muzzy_decay_ms: -1)\n  opt.thp: \"default\"\n  opt.retain: true\nPage size: 4096");
+        let root = root(
+            "Version: \"5.2.1-0-gabc\"\n  opt.dirty_decay_ms: 10000 (arenas.dirty_decay_ms: 10000)\n  opt.muzzy_decay_ms: -1 (arenas.muzzy_decay_ms: -1)\n  opt.thp: \"default\"\n  opt.retain: true\nPage size: 4096",
+        );
         assert_eq!(root["version"], "5.2.1-0-gabc");
         assert_eq!(root["opt"]["dirty_decay_ms"], 10000);
         assert_eq!(root["opt"]["muzzy_decay_ms"], -1);
@@ -391,7 +411,10 @@ mod tests {
         assert_eq!(merged.get("dirty_decay_ms"), None);
         assert_eq!(merged["small"], json!({"allocated": 455688, "nmalloc": 8108, "ndalloc": 33}));
         assert_eq!(merged["pactive"], 449);
-        assert_eq!(merged["bins"], json!([{"size": 48, "nmalloc": 8000, "nregs": 256, "curregs": 8000, "curslabs": 32, "nonfull_slabs": 1, "slab_size": 12288}]));
+        assert_eq!(
+            merged["bins"],
+            json!([{"size": 48, "nmalloc": 8000, "nregs": 256, "curregs": 8000, "curslabs": 32, "nonfull_slabs": 1, "slab_size": 12288}])
+        );
         assert_eq!(merged["lextents"], json!([{"size": 28672, "nmalloc": 4, "curlextents": 1}]));
         assert_eq!(root["stats.arenas"]["0"]["dirty_decay_ms"], 10000);
     }

@@ -44,7 +44,9 @@ fn vma(record: &Record<'_>) -> Vma {
 fn residency(record: &Record<'_>) -> Residency {
     let bytes = |field: Field| Bytes::from_kib(record.values[field as usize]);
     // A rollup has no Size, and an edited record may lack it: the range says it.
-    let size = record.get(Field::Size).map_or_else(|| if record.is_rollup() { Bytes::ZERO } else { Bytes::new(record.line.range.len()) }, Bytes::from_kib);
+    let size = record
+        .get(Field::Size)
+        .map_or_else(|| if record.is_rollup() { Bytes::ZERO } else { Bytes::new(record.line.range.len()) }, Bytes::from_kib);
     Residency {
         size,
         rss: bytes(Field::Rss),
@@ -145,7 +147,8 @@ mod tests {
 
     #[test]
     fn a_mapping_listed_twice_counts_once() {
-        let record = |start: &str, rss: u64| format!("{start}-7f0000500000 rw-p 00000000 00:00 0 \nSize: 4096 kB\nRss: {rss} kB\nVmFlags: rd nr\n");
+        let record =
+            |start: &str, rss: u64| format!("{start}-7f0000500000 rw-p 00000000 00:00 0 \nSize: 4096 kB\nRss: {rss} kB\nVmFlags: rd nr\n");
         let text = record("7f0000000000", 1) + &record("7f0000100000", 2) + &record("7f0000100000", 3);
         let parsed = parse(text.as_bytes()).unwrap();
         assert_eq!(parsed.value.len(), 1);
@@ -166,6 +169,13 @@ mod tests {
     #[test]
     fn no_limit_is_no_limit() {
         let files = crate::input::cgroup::parse(b"memory.usage_in_bytes 5\nmemory.limit_in_bytes 9223372036854771712\n").unwrap().value;
-        assert_eq!(cgroup(&files), Cgroup { current: Some(Bytes::new(5)), max: None, stat: vec![("memory.usage_in_bytes".into(), 5), ("memory.limit_in_bytes".into(), 9_223_372_036_854_771_712)] });
+        assert_eq!(
+            cgroup(&files),
+            Cgroup {
+                current: Some(Bytes::new(5)),
+                max: None,
+                stat: vec![("memory.usage_in_bytes".into(), 5), ("memory.limit_in_bytes".into(), 9_223_372_036_854_771_712)]
+            }
+        );
     }
 }

@@ -144,7 +144,8 @@ struct Geometry<'a> {
 
 impl Geometry<'_> {
     fn bins_of(&self, arena: Node<'_>) -> Vec<BinStats> {
-        let mut bins: Vec<BinStats> = arena.at("bins").list().iter().enumerate().filter_map(|(i, value)| self.bin(i, Node(value))).collect();
+        let mut bins: Vec<BinStats> =
+            arena.at("bins").list().iter().enumerate().filter_map(|(i, value)| self.bin(i, Node(value))).collect();
         bins.sort_by_key(|bin| bin.size);
         bins
     }
@@ -168,7 +169,12 @@ impl Geometry<'_> {
         let classes = arena.at("lextents").list().iter().enumerate().filter_map(|(i, value)| {
             let node = Node(value);
             let size = node.number("size").or_else(|| self.large.nth(i)?.number("size")).filter(|&size| size > 0)?;
-            Some(LargeStats { size, live: node.number("curlextents")?, nmalloc: node.number("nmalloc").unwrap_or(0), ndalloc: node.number("ndalloc").unwrap_or(0) })
+            Some(LargeStats {
+                size,
+                live: node.number("curlextents")?,
+                nmalloc: node.number("nmalloc").unwrap_or(0),
+                ndalloc: node.number("ndalloc").unwrap_or(0),
+            })
         });
         let mut large: Vec<LargeStats> = classes.collect();
         large.sort_by_key(|class| class.size);
