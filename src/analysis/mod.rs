@@ -2,6 +2,7 @@
 
 pub mod detect;
 pub mod estimate;
+pub mod filter;
 pub mod finding;
 pub mod series;
 pub mod trend;

@@ -3,7 +3,9 @@
 //! Each subcommand is a file with its `Args` and `fn run(args: Args, context: &Context) -> anyhow::Result<Outcome>`,
 //! and one line in [`Command`]. No library function sees clap.
 
+pub mod args;
 pub mod meta;
+pub mod output;
 
 use clap::{Args, Parser, Subcommand};
 use std::io::{IsTerminal, Write};
