@@ -134,7 +134,9 @@ impl Filter {
 
 /// Whether a regular expression matches a frame: its function, its source file or its module.
 pub fn matches(re: &Regex, frame: &Frame, symbols: &Symbols) -> bool {
-    re.is_match(symbols.function(frame)) || symbols.file(frame).is_some_and(|f| re.is_match(f)) || symbols.module(frame).is_some_and(|m| re.is_match(m))
+    re.is_match(symbols.function(frame))
+        || symbols.file(frame).is_some_and(|f| re.is_match(f))
+        || symbols.module(frame).is_some_and(|m| re.is_match(m))
 }
 
 /// A value as a shell takes it.

@@ -246,7 +246,9 @@ fn time(text: &str) -> Result<Time, String> {
 
 /// A size as people write it: `4096`, `4KiB`, `1.5 MB`.
 pub fn size(text: &str) -> Result<u64, String> {
-    text.parse::<bytesize::ByteSize>().map(|size| size.as_u64()).map_err(|_| format!("expected a size such as 4096, 4KiB or 1.5MB, found `{text}`"))
+    text.parse::<bytesize::ByteSize>()
+        .map(|size| size.as_u64())
+        .map_err(|_| format!("expected a size such as 4096, 4KiB or 1.5MB, found `{text}`"))
 }
 
 #[cfg(test)]
