@@ -98,7 +98,7 @@ pub enum HeaderCheck {
     EqualUnsampled,
     /// Different either way.
     Different,
-    /// There is nothing to compare: no header, no stacks, or the dump is cut.
+    /// There is nothing to compare: no header, no stacks, or the dump is cut among them.
     Unknown,
 }
 
@@ -444,7 +444,8 @@ impl Parser {
         if self.bad_maps > 0 {
             self.warnings.push(Warning::whole(format!("{} lines of the mappings section cannot be read and are left out", self.bad_maps)));
         }
-        if !dump.truncated {
+        // Mappings come last: a dump cut among them has every stack.
+        if !dump.truncated || self.section == Section::Maps {
             dump.header_check = check_header(dump);
         }
         if dump.truncated {

@@ -1,0 +1,3 @@
+//! Whole-binary tests and tests over the committed fixtures: one crate, so that it links once.
+
+mod totals;
