@@ -5,4 +5,5 @@ pub mod estimate;
 pub mod filter;
 pub mod finding;
 pub mod series;
+pub mod owner;
 pub mod trend;

@@ -8,6 +8,8 @@ pub mod heap;
 pub mod ingest;
 pub mod mapping;
 pub mod memory;
+pub mod name;
+pub mod role;
 pub mod snapshot;
 pub mod stack;
 pub mod timeline;
