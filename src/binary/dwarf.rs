@@ -56,8 +56,8 @@ pub fn load_package<'a>(file: &'a ElfFile, sections: Sections) -> Option<gimli::
     gimli::DwarfPackage::load(section, empty).ok()
 }
 
-fn sections_of<'a>(file: &'a ElfFile, sections: Sections, name: impl Fn(&SectionId) -> &'static str) -> Dwarf<'a> {
-    let load = |id: SectionId| Ok::<_, std::convert::Infallible>(section(file, id, sections, name(&id)));
+fn sections_of<'a>(file: &'a ElfFile, sections: Sections, name: impl Fn(SectionId) -> &'static str) -> Dwarf<'a> {
+    let load = |id: SectionId| Ok::<_, std::convert::Infallible>(section(file, id, sections, name(id)));
     let Ok(dwarf) = Dwarf::load(load);
     dwarf
 }

@@ -5,11 +5,8 @@
 
 pub mod args;
 pub mod meta;
-<<<<<<< HEAD
 pub mod output;
-=======
 pub mod symbols;
->>>>>>> 1c5994f (wip)
 
 use clap::{Args, Parser, Subcommand};
 use std::io::{IsTerminal, Write};
