@@ -4,6 +4,6 @@ pub mod detect;
 pub mod estimate;
 pub mod filter;
 pub mod finding;
-pub mod series;
 pub mod owner;
+pub mod series;
 pub mod trend;

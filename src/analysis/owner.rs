@@ -151,8 +151,16 @@ const CONTAINERS: [(&str, &[&str], &str); 47] = [
     ("hashbrown", &[""], "HashMap resize"),
     ("std::sync::mpmc", &["send", "start_send", "write", "new"], "channel send"),
     ("std::sync::mpsc", &["send"], "channel send"),
-    ("bumpalo::Bump", &["new_chunk", "alloc_layout_slow", "try_alloc_layout_slow", "alloc", "try_alloc", "with_capacity"], "Bump arena chunk"),
-    ("std::vector", &["push_back", "emplace_back", "_M_realloc", "_M_default_append", "reserve", "resize", "insert", "_M_fill", "_M_range"], "std::vector growth"),
+    (
+        "bumpalo::Bump",
+        &["new_chunk", "alloc_layout_slow", "try_alloc_layout_slow", "alloc", "try_alloc", "with_capacity"],
+        "Bump arena chunk",
+    ),
+    (
+        "std::vector",
+        &["push_back", "emplace_back", "_M_realloc", "_M_default_append", "reserve", "resize", "insert", "_M_fill", "_M_range"],
+        "std::vector growth",
+    ),
     ("std::__cxx11::basic_string", &[""], "std::string"),
     ("std::basic_string", &[""], "std::string"),
     ("std::deque", &[""], "std::deque growth"),
@@ -168,7 +176,8 @@ fn container(normal: &str, file: Option<&str>) -> Option<&'static str> {
     let from_file = if bare { file.and_then(path_of_file) } else { None };
     let path = from_file.as_deref().unwrap_or(normal);
     let within = |prefix: &str| path.strip_prefix(prefix).is_some_and(|rest| rest.is_empty() || rest.starts_with("::"));
-    let (_, _, note) = CONTAINERS.iter().find(|(prefix, starts, _)| within(prefix) && starts.iter().any(|start| last.starts_with(start)))?;
+    let (_, _, note) =
+        CONTAINERS.iter().find(|(prefix, starts, _)| within(prefix) && starts.iter().any(|start| last.starts_with(start)))?;
     Some(note)
 }
 
@@ -230,7 +239,10 @@ mod tests {
         check(
             &[
                 ("_rjem_je_prof_backtrace", None),
-                ("<tikv_jemallocator::Jemalloc as core::alloc::global::GlobalAlloc>::alloc", Some("/r/registry/src/i/tikv-jemallocator-0.6.0/src/lib.rs")),
+                (
+                    "<tikv_jemallocator::Jemalloc as core::alloc::global::GlobalAlloc>::alloc",
+                    Some("/r/registry/src/i/tikv-jemallocator-0.6.0/src/lib.rs"),
+                ),
                 ("__rustc::__rust_alloc", Some("/srv/app/src/main.rs")),
                 ("alloc::raw_vec::RawVec<T,A>::grow_one", Some(&raw_vec)),
                 ("alloc::vec::Vec<T,A>::push", Some(&vec)),
@@ -294,7 +306,12 @@ mod tests {
     #[test]
     fn hidden_frames_only() {
         let init = format!("{STD}/std/src/sys/pal/unix/stack_overflow.rs");
-        check(&[("_rjem_malloc", None), ("std::sys::pal::unix::stack_overflow::imp::init", Some(&init)), ("main", None), ("_start", None)], "std::sys::pal::unix::stack_overflow::imp::init", Some("std"), None);
+        check(
+            &[("_rjem_malloc", None), ("std::sys::pal::unix::stack_overflow::imp::init", Some(&init)), ("main", None), ("_start", None)],
+            "std::sys::pal::unix::stack_overflow::imp::init",
+            Some("std"),
+            None,
+        );
         check(&[("malloc", None), ("main", None), ("_start", None)], "main", None, None);
         check(&[("malloc", None)], "malloc", None, None);
         let empty = Symbols::default();

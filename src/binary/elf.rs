@@ -301,7 +301,12 @@ impl ElfFile {
                 let start = (name.as_ptr() as usize).wrapping_sub(base);
                 let weak = if symbol.is_weak() { 1 } else { 0 };
                 let local = if symbol.is_local() { 2 } else { 0 };
-                entries.push(SymbolEntry { start: symbol.address(), size: symbol.size(), name: start..start + name.len(), rank: rank + weak + local });
+                entries.push(SymbolEntry {
+                    start: symbol.address(),
+                    size: symbol.size(),
+                    name: start..start + name.len(),
+                    rank: rank + weak + local,
+                });
             }
         }
         let bytes = self.file.bytes();

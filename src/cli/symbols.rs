@@ -65,7 +65,9 @@ impl SymbolArgs {
             .modules
             .iter()
             .filter(|module| matches!(module.status, ModuleStatus::Missing | ModuleStatus::Mismatched))
-            .map(|module| format!("{} is {}: {}", crate::origin::printable(&module.name), module.status, module.remedy.as_deref().unwrap_or_default()))
+            .map(|module| {
+                format!("{} is {}: {}", crate::origin::printable(&module.name), module.status, module.remedy.as_deref().unwrap_or_default())
+            })
             .collect();
         if !gaps.is_empty() {
             bail!("--strict: {}", gaps.join("; "));

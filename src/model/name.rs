@@ -142,7 +142,7 @@ fn strip_reference(name: &str) -> &str {
     let mut end = name.len();
     let mut scan = Scan::new(name);
     while let Some((at, c)) = scan.next() {
-        if scan.depth == 0 && matches!(c, '+' | ',' | ';' | ']' | ')') || scan.depth < 0 {
+        if scan.depth == 0 && matches!(c, '+' | ',' | ';') || scan.depth < 0 {
             end = at;
             break;
         }
@@ -188,7 +188,8 @@ impl Iterator for Scan<'_> {
 fn is_operator(before: &str, c: char, from: &str) -> bool {
     let symbols = before.trim_end_matches(['<', '>', '-', '=', '(', '[']);
     let typed = &before[symbols.len()..];
-    if !symbols.ends_with("operator") {
+    let array = matches!(c, '[' | ']') && (symbols.ends_with("operator new") || symbols.ends_with("operator delete"));
+    if !symbols.ends_with("operator") && !array {
         return false;
     }
     match c {
@@ -286,7 +287,13 @@ fn strip_signature(name: &str) -> &str {
         if c == '(' && before == 0 && scan.depth == 1 && at > word && !name[..at].ends_with(':') {
             open.get_or_insert(at);
         }
-        if c == ' ' && scan.depth == 0 && open.is_none() && !name[..at].ends_with("operator") && !name[..at].ends_with("operator new") && !name[..at].ends_with("operator delete") {
+        if c == ' '
+            && scan.depth == 0
+            && open.is_none()
+            && !name[..at].ends_with("operator")
+            && !name[..at].ends_with("operator new")
+            && !name[..at].ends_with("operator delete")
+        {
             word = at + 1;
         }
         before = scan.depth;
@@ -358,7 +365,11 @@ mod tests {
 
     #[test]
     fn types_inside_types() {
-        check("<&mut serde_json::de::Deserializer<R> as serde_core::de::Deserializer>::deserialize_any", "serde_json::de::Deserializer::deserialize_any", Some("serde_json"));
+        check(
+            "<&mut serde_json::de::Deserializer<R> as serde_core::de::Deserializer>::deserialize_any",
+            "serde_json::de::Deserializer::deserialize_any",
+            Some("serde_json"),
+        );
         check(
             "<&dyn core::ops::function::Fn<(), Output = i32> + core::marker::Sync as core::ops::function::FnOnce<()>>::call_once",
             "core::ops::function::Fn::call_once",
@@ -369,12 +380,20 @@ mod tests {
             "serde_json::value::Value::deserialize::ValueVisitor::visit_seq",
             Some("serde_json"),
         );
-        check("<alloc::boxed::Box<dyn core::ops::FnOnce() -> u8> as core::ops::FnOnce<()>>::call_once", "alloc::boxed::Box::call_once", Some("alloc"));
+        check(
+            "<alloc::boxed::Box<dyn core::ops::FnOnce() -> u8> as core::ops::FnOnce<()>>::call_once",
+            "alloc::boxed::Box::call_once",
+            Some("alloc"),
+        );
         check("<[app::Page; 3] as core::clone::Clone>::clone", "app::Page::clone", Some("app"));
         check("core::ops::function::FnOnce::call_once{{vtable.shim}}", "core::ops::function::FnOnce::call_once", Some("core"));
         check("core::ptr::drop_in_place<app::Page>", "core::ptr::drop_in_place", Some("core"));
         check("grow_one<u8, alloc::alloc::Global>", "grow_one", None);
-        check("std::thread::Builder::spawn_unchecked_::{{closure}}::{{closure}}", "std::thread::Builder::spawn_unchecked_::{closure}::{closure}", Some("std"));
+        check(
+            "std::thread::Builder::spawn_unchecked_::{{closure}}::{{closure}}",
+            "std::thread::Builder::spawn_unchecked_::{closure}::{closure}",
+            Some("std"),
+        );
     }
 
     #[test]

@@ -4,79 +4,119 @@
 //! source file (with `debug = "line-tables-only"` inlined frames are called `push` and `alloc`), and
 //! the normalized name. Names are matched by whole segments: `logd::` is nobody's `log::`.
 
-use super::name;
 pub use super::frame::Role;
+use super::name;
 pub use super::name::{crate_of, crate_of_file, normalize};
 
 /// Modules by the start of their base name. Source: the sonames of the projects.
 const MODULES: [(&str, Role); 18] = [
-    ("libjemalloc", Role::Allocator),      // jemalloc
-    ("libtcmalloc", Role::Allocator),      // gperftools
-    ("libprofiler", Role::Allocator),      // gperftools
-    ("libmimalloc", Role::Allocator),      // mimalloc
-    ("[vdso]", Role::Runtime),             // kernel
-    ("ld-linux", Role::Runtime),           // glibc, the dynamic linker
-    ("ld-musl", Role::Library),            // musl: linker and C library in one
-    ("libc.so", Role::Library),            // glibc
-    ("libc-2.", Role::Library),            // glibc before 2.34
-    ("libpthread", Role::Runtime),         // glibc before 2.34
-    ("libm.so", Role::Library),            // glibc
-    ("libm-2.", Role::Library),            // glibc before 2.34
-    ("libdl", Role::Library),              // glibc before 2.34
-    ("libstdc++", Role::Library),          // GCC
-    ("libc++", Role::Library),             // LLVM
-    ("libgcc_s", Role::Library),           // GCC: the unwinder
-    ("libunwind", Role::Library),          // LLVM, nongnu
-    ("libstd-", Role::Library),            // rustc with -C prefer-dynamic
+    ("libjemalloc", Role::Allocator), // jemalloc
+    ("libtcmalloc", Role::Allocator), // gperftools
+    ("libprofiler", Role::Allocator), // gperftools
+    ("libmimalloc", Role::Allocator), // mimalloc
+    ("[vdso]", Role::Runtime),        // kernel
+    ("ld-linux", Role::Runtime),      // glibc, the dynamic linker
+    ("ld-musl", Role::Library),       // musl: linker and C library in one
+    ("libc.so", Role::Library),       // glibc
+    ("libc-2.", Role::Library),       // glibc before 2.34
+    ("libpthread", Role::Runtime),    // glibc before 2.34
+    ("libm.so", Role::Library),       // glibc
+    ("libm-2.", Role::Library),       // glibc before 2.34
+    ("libdl", Role::Library),         // glibc before 2.34
+    ("libstdc++", Role::Library),     // GCC
+    ("libc++", Role::Library),        // LLVM
+    ("libgcc_s", Role::Library),      // GCC: the unwinder
+    ("libunwind", Role::Library),     // LLVM, nongnu
+    ("libstd-", Role::Library),       // rustc with -C prefer-dynamic
 ];
 
 /// Source files by a part of their path; the first that matches decides.
 /// Sources: paths seen in debug information of rustc 1.95 and GCC 12 builds.
 const FILES: [(&str, Role); 20] = [
-    ("/library/alloc/src/alloc.rs", Role::Allocator),         // rustc: __rust_alloc, Global, exchange_malloc
-    ("/library/std/src/alloc.rs", Role::Allocator),           // rustc: System, __rdl_alloc
-    ("/library/std/src/sys/alloc/", Role::Allocator),         // rustc: System
-    ("/library/std/src/rt.rs", Role::Runtime),                // rustc: lang_start
-    ("/library/std/src/panicking.rs", Role::Runtime),         // rustc: catch_unwind
-    ("/library/std/src/panic.rs", Role::Runtime),             // rustc: catch_unwind
-    ("/library/std/src/sys/backtrace.rs", Role::Runtime),     // rustc: __rust_begin_short_backtrace
-    ("/library/std/src/thread/", Role::Runtime),              // rustc: spawn
-    ("/library/std/src/sys/thread/", Role::Runtime),          // rustc: thread_start
+    ("/library/alloc/src/alloc.rs", Role::Allocator), // rustc: __rust_alloc, Global, exchange_malloc
+    ("/library/std/src/alloc.rs", Role::Allocator),   // rustc: System, __rdl_alloc
+    ("/library/std/src/sys/alloc/", Role::Allocator), // rustc: System
+    ("/library/std/src/rt.rs", Role::Runtime),        // rustc: lang_start
+    ("/library/std/src/panicking.rs", Role::Runtime), // rustc: catch_unwind
+    ("/library/std/src/panic.rs", Role::Runtime),     // rustc: catch_unwind
+    ("/library/std/src/sys/backtrace.rs", Role::Runtime), // rustc: __rust_begin_short_backtrace
+    ("/library/std/src/thread/", Role::Runtime),      // rustc: spawn
+    ("/library/std/src/sys/thread/", Role::Runtime),  // rustc: thread_start
     ("/library/std/src/sys/pal/unix/thread.rs", Role::Runtime), // rustc before 1.90
-    ("/tikv-jemallocator-", Role::Allocator),                 // crates.io
-    ("/tikv-jemalloc-sys-", Role::Allocator),                 // crates.io; also the build directory of its C code
-    ("/jemallocator-", Role::Allocator),                      // crates.io
-    ("/jemalloc-sys-", Role::Allocator),                      // crates.io
-    ("/mimalloc-", Role::Allocator),                          // crates.io
-    ("/libmimalloc-sys-", Role::Allocator),                   // crates.io
-    ("/hashbrown-", Role::Library),                           // crates.io: also what std's HashMap is made of
-    ("/allocator-api2-", Role::Library),                      // crates.io: stands in for alloc:: on stable
-    ("/rust/deps/", Role::Library),                           // rustc: crates that std is built with
-    ("/include/c++/", Role::Library),                         // libstdc++, libc++
+    ("/tikv-jemallocator-", Role::Allocator),         // crates.io
+    ("/tikv-jemalloc-sys-", Role::Allocator),         // crates.io; also the build directory of its C code
+    ("/jemallocator-", Role::Allocator),              // crates.io
+    ("/jemalloc-sys-", Role::Allocator),              // crates.io
+    ("/mimalloc-", Role::Allocator),                  // crates.io
+    ("/libmimalloc-sys-", Role::Allocator),           // crates.io
+    ("/hashbrown-", Role::Library),                   // crates.io: also what std's HashMap is made of
+    ("/allocator-api2-", Role::Library),              // crates.io: stands in for alloc:: on stable
+    ("/rust/deps/", Role::Library),                   // rustc: crates that std is built with
+    ("/include/c++/", Role::Library),                 // libstdc++, libc++
 ];
 
 /// What a path that none of [`FILES`] matched says: the toolchain, then packages that were fetched.
 /// Sources: cargo (registry, git checkouts, `cargo vendor`); Debian (headers and librust packages).
 const ORIGINS: [(&str, Role); 9] = [
-    ("/rustc/", Role::Library),                  // sources of std as shipped
-    ("/rustlib/src/rust/", Role::Library),       // the same from the rust-src component
-    ("/registry/src/", Role::Dependency),        // ~/.cargo/registry/src/<host>/<crate>, or remapped
-    ("/cargo/registry/", Role::Dependency),      // remapped without `src`
-    ("/git/checkouts/", Role::Dependency),       // ~/.cargo/git/checkouts
-    ("/.cargo/", Role::Dependency),              // any other remapping
+    ("/rustc/", Role::Library),                   // sources of std as shipped
+    ("/rustlib/src/rust/", Role::Library),        // the same from the rust-src component
+    ("/registry/src/", Role::Dependency),         // ~/.cargo/registry/src/<host>/<crate>, or remapped
+    ("/cargo/registry/", Role::Dependency),       // remapped without `src`
+    ("/git/checkouts/", Role::Dependency),        // ~/.cargo/git/checkouts
+    ("/.cargo/", Role::Dependency),               // any other remapping
     ("/share/cargo/registry/", Role::Dependency), // Debian librust-*-dev
-    ("/usr/include/", Role::Library),            // C and C++ headers of the system
-    ("/usr/src/debug/", Role::Dependency),       // distribution packages
+    ("/usr/include/", Role::Library),             // C and C++ headers of the system
+    ("/usr/src/debug/", Role::Dependency),        // distribution packages
 ];
 
 /// Functions of C by exact name. Sources: jemalloc `src/jemalloc.c`, `src/prof*.c`; `malloc(3)`; gperftools `src/tcmalloc.cc`.
 const ALLOCATOR_FUNCTIONS: [&str; 46] = [
-    "malloc", "calloc", "realloc", "reallocarray", "posix_memalign", "aligned_alloc", "memalign", "valloc", "pvalloc", "free", "cfree",
-    "mallocx", "rallocx", "xallocx", "smallocx", "sdallocx", "dallocx", "nallocx", "malloc_default",
-    "prof_backtrace", "prof_backtrace_impl", "prof_alloc_prep", "prof_tctx_create", "prof_sample_new_event_wait", "prof_malloc_sample_object",
-    "imalloc", "imalloc_body", "imalloc_fastpath", "imalloc_no_sample", "imalloc_sample", "imalloc_init_check",
-    "irallocx_prof", "irallocx_prof_sample", "ixallocx_prof", "ixallocx_helper", "do_rallocx", "arallocx",
-    "__libc_malloc", "__libc_calloc", "__libc_realloc", "__libc_memalign", "tc_malloc", "tc_calloc", "tc_realloc", "tc_new", "tc_newarray",
+    "malloc",
+    "calloc",
+    "realloc",
+    "reallocarray",
+    "posix_memalign",
+    "aligned_alloc",
+    "memalign",
+    "valloc",
+    "pvalloc",
+    "free",
+    "cfree",
+    "mallocx",
+    "rallocx",
+    "xallocx",
+    "smallocx",
+    "sdallocx",
+    "dallocx",
+    "nallocx",
+    "malloc_default",
+    "prof_backtrace",
+    "prof_backtrace_impl",
+    "prof_alloc_prep",
+    "prof_tctx_create",
+    "prof_sample_new_event_wait",
+    "prof_malloc_sample_object",
+    "imalloc",
+    "imalloc_body",
+    "imalloc_fastpath",
+    "imalloc_no_sample",
+    "imalloc_sample",
+    "imalloc_init_check",
+    "irallocx_prof",
+    "irallocx_prof_sample",
+    "ixallocx_prof",
+    "ixallocx_helper",
+    "do_rallocx",
+    "arallocx",
+    "__libc_malloc",
+    "__libc_calloc",
+    "__libc_realloc",
+    "__libc_memalign",
+    "tc_malloc",
+    "tc_calloc",
+    "tc_realloc",
+    "tc_new",
+    "tc_newarray",
 ];
 
 /// Prefixes that only an allocator's own functions have: tikv-jemalloc-sys builds, jemalloc's private namespace.
@@ -84,8 +124,18 @@ const ALLOCATOR_PREFIXES: [&str; 4] = ["_rjem_", "je_", "__rjem_", "mi_heap_mall
 
 /// Normalized names of the language's entry points to the allocator. Source: rustc `library/alloc/src/alloc.rs`.
 const ALLOCATOR_ENTRIES: [&str; 12] = [
-    "__rust_alloc", "__rust_alloc_zeroed", "__rust_realloc", "__rust_dealloc", "__rg_alloc", "__rg_alloc_zeroed", "__rg_realloc", "__rg_dealloc",
-    "__rdl_alloc", "__rdl_alloc_zeroed", "__rdl_realloc", "__rdl_dealloc",
+    "__rust_alloc",
+    "__rust_alloc_zeroed",
+    "__rust_realloc",
+    "__rust_dealloc",
+    "__rg_alloc",
+    "__rg_alloc_zeroed",
+    "__rg_realloc",
+    "__rg_dealloc",
+    "__rdl_alloc",
+    "__rdl_alloc_zeroed",
+    "__rdl_realloc",
+    "__rdl_dealloc",
 ];
 
 /// Modules of names whose functions only hand over to the allocator.
@@ -93,18 +143,45 @@ const ALLOCATOR_PATHS: [&str; 5] = ["alloc::alloc", "std::alloc", "std::sys::all
 
 /// Functions that start programs and threads, by exact normalized name. Sources: glibc `csu/`, `nptl/`; libstdc++ `thread.cc`.
 const RUNTIME_FUNCTIONS: [&str; 11] = [
-    "_start", "__libc_start_main", "__libc_start_main_impl", "__libc_start_call_main", "__libc_csu_init", "start_thread", "clone", "clone3", "__clone",
-    "__clone3", "execute_native_thread_routine",
+    "_start",
+    "__libc_start_main",
+    "__libc_start_main_impl",
+    "__libc_start_call_main",
+    "__libc_csu_init",
+    "start_thread",
+    "clone",
+    "clone3",
+    "__clone",
+    "__clone3",
+    "execute_native_thread_routine",
 ];
 
 /// The same by the start of the normalized path. Sources: rustc `library/std/src/{rt,panic,panicking,thread}*`.
 const RUNTIME_PATHS: [&str; 8] = [
-    "std::rt", "std::panicking", "std::panic", "std::thread", "std::sys::backtrace", "std::sys_common::backtrace", "std::sys::thread", "std::sys::pal::unix::thread",
+    "std::rt",
+    "std::panicking",
+    "std::panic",
+    "std::thread",
+    "std::sys::backtrace",
+    "std::sys_common::backtrace",
+    "std::sys::thread",
+    "std::sys::pal::unix::thread",
 ];
 
 /// Crates and namespaces of the language's library. `__rustc` is where rustc puts `__rust_alloc`.
 const LIBRARY_CRATES: [&str; 12] = [
-    "alloc", "core", "std", "hashbrown", "allocator_api2", "__gnu_cxx", "__cxxabiv1", "proc_macro", "test", "__rustc", "rustc_std_workspace_alloc", "compiler_builtins",
+    "alloc",
+    "core",
+    "std",
+    "hashbrown",
+    "allocator_api2",
+    "__gnu_cxx",
+    "__cxxabiv1",
+    "proc_macro",
+    "test",
+    "__rustc",
+    "rustc_std_workspace_alloc",
+    "compiler_builtins",
 ];
 
 /// Directories of shared libraries that the system installs.
@@ -178,18 +255,24 @@ fn role_of_entry(function: &str, normal: &str, file: Option<&str>) -> Option<Rol
 fn role_of_file(path: &str) -> Option<Role> {
     let find = |table: &[(&str, Role)]| table.iter().find(|(part, _)| path.contains(part)).map(|&(_, role)| role);
     let library = |role: Option<Role>| role.filter(|_| !path.contains("/library/") || name::is_toolchain(path));
-    library(FILES.iter().find(|(part, _)| path.contains(part)).map(|&(_, role)| role)).or_else(|| jemalloc_source(path)).or_else(|| find(&ORIGINS)).or_else(|| {
-        // `cargo vendor`: vendor/<crate>/src/...
-        let (_, rest) = path.split_once("/vendor/")?;
-        (rest.ends_with(".rs") && rest.contains("/src/")).then_some(Role::Dependency)
-    })
+    library(FILES.iter().find(|(part, _)| path.contains(part)).map(|&(_, role)| role))
+        .or_else(|| jemalloc_source(path))
+        .or_else(|| find(&ORIGINS))
+        .or_else(|| {
+            // `cargo vendor`: vendor/<crate>/src/...
+            let (_, rest) = path.split_once("/vendor/")?;
+            (rest.ends_with(".rs") && rest.contains("/src/")).then_some(Role::Dependency)
+        })
 }
 
 /// C sources of jemalloc in a directory of that name (`jemalloc`, `jemalloc-5.3.0`); a user's project
 /// may carry the name as well, but not with such files.
 fn jemalloc_source(path: &str) -> Option<Role> {
     let c = path.ends_with(".c") || path.ends_with(".h") || path.ends_with("jemalloc_cpp.cpp");
-    let versioned = |part: &str| part.strip_prefix("jemalloc").is_some_and(|rest| rest.is_empty() || rest.strip_prefix('-').is_some_and(|v| v.starts_with(|c: char| c.is_ascii_digit())));
+    let versioned = |part: &str| {
+        part.strip_prefix("jemalloc")
+            .is_some_and(|rest| rest.is_empty() || rest.strip_prefix('-').is_some_and(|v| v.starts_with(|c: char| c.is_ascii_digit())))
+    };
     (c && path.split('/').any(versioned)).then_some(Role::Allocator)
 }
 
@@ -219,7 +302,12 @@ mod tests {
         let std = Some("/rustc/59807616e/library/alloc/src/raw_vec/mod.rs");
         check("alloc::raw_vec::RawVecInner<A>::finish_grow", std, APP, Role::Library);
         check("<alloc::alloc::Global>::grow_impl", Some("/rustc/59807616e/library/alloc/src/alloc.rs"), APP, Role::Allocator);
-        check("<tikv_jemallocator::Jemalloc as core::alloc::global::GlobalAlloc>::alloc", Some("/c/registry/src/i/tikv-jemallocator-0.6.0/src/lib.rs"), APP, Role::Allocator);
+        check(
+            "<tikv_jemallocator::Jemalloc as core::alloc::global::GlobalAlloc>::alloc",
+            Some("/c/registry/src/i/tikv-jemallocator-0.6.0/src/lib.rs"),
+            APP,
+            Role::Allocator,
+        );
         check("<app::Counting as core::alloc::global::GlobalAlloc>::alloc", Some("/srv/app/src/main.rs"), APP, Role::Allocator);
         // The file is that of `#[global_allocator]`.
         check("__rustc::__rust_alloc", Some("/srv/app/src/main.rs"), APP, Role::Allocator);
@@ -227,7 +315,12 @@ mod tests {
         check("main", None, APP, Role::Runtime);
         check("app::main", Some("/srv/app/src/main.rs"), APP, Role::User);
         check("hashbrown::raw::RawTable<T,A>::reserve_rehash", Some("/rust/deps/hashbrown-0.16.1/src/raw.rs"), APP, Role::Library);
-        check("serde_json::de::from_str", Some("/usr/local/cargo/registry/src/index.crates.io-19/serde_json-1.0.150/src/de.rs"), APP, Role::Dependency);
+        check(
+            "serde_json::de::from_str",
+            Some("/usr/local/cargo/registry/src/index.crates.io-19/serde_json-1.0.150/src/de.rs"),
+            APP,
+            Role::Dependency,
+        );
         check("milli::index", Some("/home/u/.cargo/git/checkouts/meili-1/abc/crates/milli/src/lib.rs"), APP, Role::Dependency);
     }
 

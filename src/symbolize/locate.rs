@@ -148,7 +148,10 @@ impl<'a> Search<'a> {
             let doubt = if newer { " and the file is newer than the profile" } else { "" };
             self.notice(
                 &candidate.path,
-                format!("nothing proves that it is the file that ran as {} (no recorded build-id, too few calls to compare){doubt}", printable(&module.name)),
+                format!(
+                    "nothing proves that it is the file that ran as {} (no recorded build-id, too few calls to compare){doubt}",
+                    printable(&module.name)
+                ),
             );
             return Ok(self.complete(file, layout, false, &candidate));
         }
@@ -176,7 +179,12 @@ impl<'a> Search<'a> {
             }
             let named: Vec<PathBuf> = list.iter().map(|candidate| candidate.path.clone()).collect();
             let others = files_in(dir).into_iter().filter(|path| !named.contains(path));
-            list.extend(others.map(|path| Candidate { inside: Some(dir.clone()), must_prove: true, by_content: true, ..Candidate::new(path) }));
+            list.extend(others.map(|path| Candidate {
+                inside: Some(dir.clone()),
+                must_prove: true,
+                by_content: true,
+                ..Candidate::new(path)
+            }));
         }
         if let Some(path) = under(&self.options.sysroot, Path::new(OsStr::from_bytes(raw_path))) {
             list.push(Candidate { must_prove: module.deleted, by_content: module.deleted, ..Candidate::new(path) });
@@ -273,7 +281,9 @@ impl<'a> Search<'a> {
             linked.extend(under(root, &std::path::absolute(dir).unwrap_or_default()).map(|dir| dir.join(name)));
             linked.push(root.join(name));
         }
-        linked.retain(|path| path != binary.path() && candidate.inside.as_ref().is_none_or(|dir| !path.starts_with(dir) || stays_in(path, dir)));
+        linked.retain(|path| {
+            path != binary.path() && candidate.inside.as_ref().is_none_or(|dir| !path.starts_with(dir) || stays_in(path, dir))
+        });
         let mut wrong = None;
         for file in linked.iter().filter_map(|path| self.open(path)).filter(dwarf::has_debug_info) {
             let same = match (id, file.build_id()) {
@@ -318,7 +328,8 @@ impl<'a> Search<'a> {
         }
         let found = paths.iter().filter_map(|path| self.open(path)).find(|file| id.is_none() || file.build_id() == id);
         if found.is_none() {
-            let message = format!("its alternate debug file {} is missing: some names cannot be read", printable(&stated.to_string_lossy()));
+            let message =
+                format!("its alternate debug file {} is missing: some names cannot be read", printable(&stated.to_string_lossy()));
             self.notice(&file.path().to_owned(), message);
         }
         found

@@ -242,22 +242,30 @@ fn summary(module: &Module<'_>, located: &Result<Located, locate::Absent>, looku
 }
 
 /// What to install or pass to get more names.
-fn remedy(module: &Module<'_>, status: ModuleStatus, debug_info: DebugInfo, build_id: Option<&BuildId>, lookup: Option<&Lookup>) -> Option<String> {
+fn remedy(
+    module: &Module<'_>,
+    status: ModuleStatus,
+    debug_info: DebugInfo,
+    build_id: Option<&BuildId>,
+    lookup: Option<&Lookup>,
+) -> Option<String> {
     let name = &module.name;
     let id = build_id.map(|id| format!(" (build-id {id})")).unwrap_or_default();
     match status {
-        ModuleStatus::Missing => Some(format!("pass the file that ran with --binary {name}=PATH{id}, or its root directory with --sysroot")),
+        ModuleStatus::Missing => {
+            Some(format!("pass the file that ran with --binary {name}=PATH{id}, or its root directory with --sysroot"))
+        }
         ModuleStatus::Mismatched => Some(format!("the file found is another build: pass the one that ran with --binary {name}=PATH{id}")),
         ModuleStatus::FromInput | ModuleStatus::NotAFile => None,
         ModuleStatus::Ok | ModuleStatus::Unproven => match debug_info {
             DebugInfo::Full => None,
-            _ if lookup.is_some_and(|lookup| lookup.split_missing > 0) => {
-                Some(format!("debug information is split off: put {name}.dwp beside the binary, or pass the directory of its .dwo files with --debug-dir"))
-            }
+            _ if lookup.is_some_and(|lookup| lookup.split_missing > 0) => Some(format!(
+                "debug information is split off: put {name}.dwp beside the binary, or pass the directory of its .dwo files with --debug-dir"
+            )),
             DebugInfo::Lines => None,
-            DebugInfo::Names | DebugInfo::None => {
-                Some(format!("no debug information: install the debug package{id}, or pass the directory of its .debug file with --debug-dir"))
-            }
+            DebugInfo::Names | DebugInfo::None => Some(format!(
+                "no debug information: install the debug package{id}, or pass the directory of its .debug file with --debug-dir"
+            )),
         },
     }
 }
@@ -342,6 +350,12 @@ impl Builder<'_> {
     }
 }
 
-fn unnamed_frame(function: crate::model::frame::NameId, module: Option<ModuleId>, svma: Option<Svma>, why: Unresolved, role: Role) -> Frame {
+fn unnamed_frame(
+    function: crate::model::frame::NameId,
+    module: Option<ModuleId>,
+    svma: Option<Svma>,
+    why: Unresolved,
+    role: Role,
+) -> Frame {
     Frame { function, linkage: None, file: None, line: None, module, svma, inlined: false, role, unresolved: Some(why) }
 }

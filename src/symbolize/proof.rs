@@ -204,13 +204,13 @@ mod tests {
     fn calls_are_told_by_their_bytes() {
         let yes: [&[u8]; 8] = [
             &[0, 0, 0, 0xe8, 1, 2, 3, 4],
-            &[0, 0xff, 0xd0],                               // call *%rax
-            &[0x41, 0xff, 0x54, 0x24, 0x18],                // call *0x18(%r12)
-            &[0xff, 0x15, 1, 2, 3, 4],                      // call *x(%rip)
-            &[0xff, 0x93, 1, 2, 3, 4],                      // call *x(%rbx)
-            &[0xff, 0x50, 0x18],                            // call *0x18(%rax)
-            &[0xff, 0x14, 0xc8],                            // call *(%rax,%rcx,8)
-            &[0xff, 0x94, 0xc8, 1, 2, 3, 4],                // call *x(%rax,%rcx,8)
+            &[0, 0xff, 0xd0],                // call *%rax
+            &[0x41, 0xff, 0x54, 0x24, 0x18], // call *0x18(%r12)
+            &[0xff, 0x15, 1, 2, 3, 4],       // call *x(%rip)
+            &[0xff, 0x93, 1, 2, 3, 4],       // call *x(%rbx)
+            &[0xff, 0x50, 0x18],             // call *0x18(%rax)
+            &[0xff, 0x14, 0xc8],             // call *(%rax,%rcx,8)
+            &[0xff, 0x94, 0xc8, 1, 2, 3, 4], // call *x(%rax,%rcx,8)
         ];
         for bytes in yes {
             assert!(is_x86_call(bytes), "{bytes:x?}");

@@ -56,8 +56,14 @@ impl Lookup {
 
 /// Looks up the addresses of one module.
 pub(crate) fn resolve(found: &Located, addresses: &[Svma], inlines: bool) -> Lookup {
-    let mut lookup =
-        Lookup { names: Names::default(), files: Names::default(), frames: Vec::new(), ends: Vec::new(), debug_info: DebugInfo::None, split_missing: 0 };
+    let mut lookup = Lookup {
+        names: Names::default(),
+        files: Names::default(),
+        frames: Vec::new(),
+        ends: Vec::new(),
+        debug_info: DebugInfo::None,
+        split_missing: 0,
+    };
     let dwarf = Arc::new(dwarf::load(found.debug_file(), found.alternate.as_ref(), Sections::ForSymbols));
     let package = found.package.as_ref().and_then(|file| dwarf::load_package(file, Sections::ForSymbols));
     let context = addr2line::Context::from_arc_dwarf(Arc::clone(&dwarf)).ok();
@@ -103,7 +109,12 @@ pub(crate) fn resolve(found: &Located, addresses: &[Svma], inlines: bool) -> Loo
 }
 
 /// Fills in what the debug information leaves out, from the symbol table.
-fn name_frames(lookup: &mut Lookup, found: &Located, address: Svma, frames: Vec<(Option<String>, Option<u32>, Option<u32>)>) -> Vec<LookupFrame> {
+fn name_frames(
+    lookup: &mut Lookup,
+    found: &Located,
+    address: Svma,
+    frames: Vec<(Option<String>, Option<u32>, Option<u32>)>,
+) -> Vec<LookupFrame> {
     let symbol = || symbol_at(found, address);
     if frames.is_empty() {
         let Some(name) = symbol() else { return Vec::new() };
@@ -114,7 +125,9 @@ fn name_frames(lookup: &mut Lookup, found: &Located, address: Svma, frames: Vec<
     for (depth, (name, file, line)) in frames.into_iter().enumerate() {
         let name = match name {
             // Line tables carry bare names (`push`); the symbol has the whole path of the physical function.
-            Some(name) if depth == last && !is_mangled(&name) => symbol().filter(|symbol| is_mangled(symbol) && ends_with_name(symbol, &name)).unwrap_or(name),
+            Some(name) if depth == last && !is_mangled(&name) => {
+                symbol().filter(|symbol| is_mangled(symbol) && ends_with_name(symbol, &name)).unwrap_or(name)
+            }
             Some(name) => name,
             None if depth == last => match symbol() {
                 Some(name) => name,
