@@ -175,14 +175,11 @@ fn call(judged: &Judged, critical: f64, moved: Option<String>, setting: &Setting
         return arena_call(judged, setting);
     }
     match course.shape {
-        Shape::Step(after) => Call::Cleared(
-            VerdictKind::OneTime,
-            format!("it came at once and has been flat since the {} snapshot", ordinal(after + 1)),
-        ),
-        Shape::Plateau(from) => Call::Cleared(VerdictKind::GrowthPlateau, plateau_reason(judged, from)),
-        Shape::Linear | Shape::Accelerating if course.mann_kendall < TREND_ALPHA => {
-            Call::Suspect(VerdictKind::Leak, confidence(judged))
+        Shape::Step(after) => {
+            Call::Cleared(VerdictKind::OneTime, format!("it came at once and has been flat since the {} snapshot", ordinal(after + 1)))
         }
+        Shape::Plateau(from) => Call::Cleared(VerdictKind::GrowthPlateau, plateau_reason(judged, from)),
+        Shape::Linear | Shape::Accelerating if course.mann_kendall < TREND_ALPHA => Call::Suspect(VerdictKind::Leak, confidence(judged)),
         Shape::Linear | Shape::Accelerating => Call::Open(format!(
             "it grew in {} of {} intervals, which chance alone does too often (p = {:.2})",
             course.rises, course.intervals, course.mann_kendall
@@ -204,9 +201,10 @@ fn arena_call(judged: &Judged, setting: &Setting<'_>) -> Call {
             Call::Suspect(VerdictKind::BumpArenaGrowth, if sure { Confidence::High } else { Confidence::Medium })
         }
         (_, 2.., None) => Call::Suspect(VerdictKind::BumpArenaGrowth, Confidence::Low),
-        (Shape::Step(after), ..) => {
-            Call::Cleared(VerdictKind::OneTime, format!("the arena took its chunks at once and has been flat since the {} snapshot", ordinal(after + 1)))
-        }
+        (Shape::Step(after), ..) => Call::Cleared(
+            VerdictKind::OneTime,
+            format!("the arena took its chunks at once and has been flat since the {} snapshot", ordinal(after + 1)),
+        ),
         (Shape::Plateau(from), ..) => Call::Cleared(VerdictKind::GrowthPlateau, plateau_reason(judged, from)),
         (_, _, Some(false)) => Call::Cleared(
             VerdictKind::GrowthPlateau,
@@ -267,7 +265,8 @@ fn moved(all: &[Judged], i: usize, series: &HeapSeries, paths: &Paths) -> Option
     }
     let increments = judged.series.increments();
     all.iter().enumerate().find_map(|(j, other)| {
-        let mirrors = j != i && other.delta.bytes <= -MOVED_SHARE * bytes && correlation(&increments, &other.series.increments()) < MOVED_CORRELATION;
+        let mirrors =
+            j != i && other.delta.bytes <= -MOVED_SHARE * bytes && correlation(&increments, &other.series.increments()) < MOVED_CORRELATION;
         let name = other.group.place().map_or("another stack", |place| paths.name(place.key));
         mirrors.then(|| format!("`{name}` ({} fewer there, interval by interval)", iec(-other.delta.bytes)))
     })

@@ -80,9 +80,9 @@ pub fn tighten(series: &HeapSeries, stacks: &[StackId], growth: Interval, first:
 /// The size class that a mean object size is, up to rounding.
 fn class_of(stats: &AllocatorStats, mean: f64) -> Option<u64> {
     let sizes = stats.bins.iter().map(|b| b.size).chain(stats.large.iter().map(|l| l.size));
-    sizes.filter(|&size| (mean - size as f64).abs() <= SAME_SIZE * size as f64).min_by(|a, b| {
-        (mean - *a as f64).abs().total_cmp(&(mean - *b as f64).abs())
-    })
+    sizes
+        .filter(|&size| (mean - size as f64).abs() <= SAME_SIZE * size as f64)
+        .min_by(|a, b| (mean - *a as f64).abs().total_cmp(&(mean - *b as f64).abs()))
 }
 
 fn exact_growth(first: &AllocatorStats, last: &AllocatorStats, size: u64) -> Option<f64> {

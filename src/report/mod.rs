@@ -3,5 +3,3 @@
 pub mod document;
 pub mod markdown;
 pub mod text;
-pub mod triage_document;
-pub mod triage_json;

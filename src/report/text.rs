@@ -128,6 +128,9 @@ mod tests {
             rows: vec![vec![cell("live heap"), cell("1.0 MiB"), cell("measured")], vec![cell("RSS"), cell("12.0 MiB"), cell("")]],
             total: true,
         };
-        assert_eq!(render(&[Block::Table(table)]), "Where            last   basis\n  live heap   1.0 MiB   measured\n  RSS        12.0 MiB\n");
+        assert_eq!(
+            render(&[Block::Table(table)]),
+            "Where            last   basis\n  live heap   1.0 MiB   measured\n  RSS        12.0 MiB\n"
+        );
     }
 }
