@@ -18,6 +18,7 @@ pub mod capture;
 pub mod input;
 pub mod model;
 pub mod origin;
+pub mod pprof_proto;
 pub mod report;
 pub mod symbolize;
 pub mod units;

@@ -12,6 +12,7 @@ pub mod counters;
 pub mod heap;
 pub mod malloc_info;
 pub mod maps;
+pub mod pprof;
 pub mod pmap;
 pub mod smaps;
 pub mod stats_json;

@@ -1,9 +1,11 @@
 //! Raw records to the model: the only place here that imports `input`.
 
 mod memory;
+mod pprof;
 mod stats;
 
 pub use memory::{cgroup, malloc_info, pmap, smaps, status};
+pub use pprof::pprof;
 pub use stats::stats;
 
 use crate::address::ReturnAddress;
