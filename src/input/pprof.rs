@@ -220,7 +220,8 @@ fn columns<'a>(profile: &proto::Profile, text: &impl Fn(i64) -> &'a str) -> Resu
         };
         *column = Some((i, unit));
     }
-    if columns.inuse_space.is_some() || columns.alloc_space.is_some() || columns.inuse_objects.is_some() || columns.alloc_objects.is_some() {
+    if columns.inuse_space.is_some() || columns.alloc_space.is_some() || columns.inuse_objects.is_some() || columns.alloc_objects.is_some()
+    {
         return Ok(columns);
     }
     let kinds: Vec<String> =
@@ -231,8 +232,14 @@ fn columns<'a>(profile: &proto::Profile, text: &impl Fn(i64) -> &'a str) -> Resu
         kinds if kinds.contains("goroutine") => "a goroutine profile",
         _ => "a profile of something else",
     };
-    Err(ParseError::new(0, format!("this is {what} (pprof with {}), not a heap profile", if kinds.is_empty() { "no values".to_owned() } else { kinds.join(", ") }))
-        .help("fetch the heap profile of the server instead (/debug/pprof/heap)"))
+    Err(ParseError::new(
+        0,
+        format!(
+            "this is {what} (pprof with {}), not a heap profile",
+            if kinds.is_empty() { "no values".to_owned() } else { kinds.join(", ") }
+        ),
+    )
+    .help("fetch the heap profile of the server instead (/debug/pprof/heap)"))
 }
 
 #[cfg(test)]

@@ -109,7 +109,9 @@ fn count(module: Option<ModuleId>, frames: &[Frame], symbols: &mut Symbols) {
 }
 
 fn frames(location: &RawLocation, file: Option<&RawFile>, module: Option<ModuleId>, symbols: &mut Symbols) -> Vec<Frame> {
-    let svma = file.filter(|file| location.address >= file.start).map(|file| Svma::new((location.address - file.start).saturating_add(file.offset)));
+    let svma = file
+        .filter(|file| location.address >= file.start)
+        .map(|file| Svma::new((location.address - file.start).saturating_add(file.offset)));
     let path = file.map(|file| file.path.as_str());
     let last = location.frames.len().saturating_sub(1);
     if location.frames.is_empty() {
