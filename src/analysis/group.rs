@@ -125,7 +125,7 @@ pub fn group(series: &HeapSeries, paths: &Paths, stacks: Vec<StackId>) -> Vec<Gr
             .find(|&d| stacks.iter().any(|&s| paths.path(s).get(d).map(|f| f.key) != Some(lead[d].key)))
             .unwrap_or(lead.len());
         let node = Node::new(series, paths, stacks, shared);
-        match node.split() {
+        match node.split(series) {
             Split::Together(stacks) => groups.push(finish(series, paths, stacks, shared)),
             Split::Apart { own, children } => {
                 if !own.is_empty() {
@@ -192,7 +192,7 @@ impl Node {
         Node { shared, own, children }
     }
 
-    fn split(self) -> Split {
+    fn split(self, series: &HeapSeries) -> Split {
         let growth: f64 = self.children.iter().map(|c| c.growth).filter(|g| *g > 0.0).sum();
         let (large, small): (Vec<Child>, Vec<Child>) =
             self.children.into_iter().partition(|c| c.samples >= LEAST_SAMPLES && c.growth.abs() >= SMALL_SHARE * growth);
@@ -201,8 +201,19 @@ impl Node {
         let stacks_of = |children: Vec<Child>| children.into_iter().map(|c| c.stacks).collect::<Vec<_>>();
         // The first user frame is the thread's closure or `main`: everything meets there, which says nothing.
         let may_stop = self.shared >= 2;
-        let tested: Vec<&Child> = growing.iter().chain(rest.as_ref().filter(|r| r.samples >= LEAST_SAMPLES && r.growth > 0.0)).collect();
-        let together = may_stop && other.is_empty() && (tested.len() >= 2 && in_proportion(&tested) || growing.is_empty());
+        // What the shared frame allocates itself is one more child; where it follows its own steps but is no larger than
+        // the one payload beside it, it is that payload's container: a container grows by doubling.
+        let own = Child::new(series, self.own.clone());
+        let has_own = own.samples >= LEAST_SAMPLES && own.growth >= SMALL_SHARE * growth;
+        let lumped = rest.iter().filter(|r| r.samples >= LEAST_SAMPLES && r.growth > 0.0);
+        let mut tested: Vec<&Child> = growing.iter().chain(lumped).collect();
+        let container = growing.len() == 1 && own.growth > 0.0 && own.growth <= growing[0].growth;
+        let payload_alike = tested.len() >= 2 && in_proportion(&tested);
+        if has_own {
+            tested.push(&own);
+        }
+        let alike = growing.is_empty() || container || payload_alike || (tested.len() >= 2 && in_proportion(&tested));
+        let together = may_stop && other.is_empty() && alike;
         if together {
             let mut stacks = self.own;
             stacks.extend(growing.into_iter().chain(small).flat_map(|c| c.stacks));

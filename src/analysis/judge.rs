@@ -143,6 +143,7 @@ pub fn judge(series: &HeapSeries, paths: &Paths, groups: Vec<(Group, bool)>, set
         judged.call = call;
     }
     materiality(&mut all, rise, floor);
+    containers(&mut all);
     all.sort_by(|a, b| {
         b.is_suspect().cmp(&a.is_suspect()).then(b.delta.bytes.total_cmp(&a.delta.bytes)).then(a.group.stacks.cmp(&b.group.stacks))
     });
@@ -157,6 +158,10 @@ fn call(judged: &Judged, critical: f64, moved: Option<String>, setting: &Setting
         return Call::Nothing;
     }
     if course.shape == Shape::Sawtooth {
+        let (first, top) = (judged.series.levels[0], judged.series.levels.iter().copied().fold(f64::MIN, f64::max));
+        if top - first < MOVED_SHARE * range {
+            return Call::Nothing; // it only shrinks
+        }
         return Call::Cleared(VerdictKind::Sawtooth, sawtooth_reason(judged));
     }
     if bytes <= 0.0 || judged.z() < critical {
@@ -211,6 +216,30 @@ fn arena_call(judged: &Judged, setting: &Setting<'_>) -> Call {
             "the arena took chunks, and resident memory has stopped growing: its high-water mark, not a leak".to_owned(),
         ),
         _ => Call::Open("an arena took a chunk; one jump does not tell whether it goes on".to_owned()),
+    }
+}
+
+/// A table that doubles beside its payload joins it: growth in jumps, no larger than the suspect's, met at the frame
+/// right above the suspect's owner or deeper.
+fn containers(all: &mut Vec<Judged>) {
+    let home = |table: &Judged, all: &[Judged]| {
+        let is_table = table.course.shape == Shape::Jumps && matches!(table.call, Call::Open(_)) && !table.arena;
+        let shares = |payload: &Judged| {
+            let keys = payload.group.shared.iter().zip(&table.group.shared).take_while(|(a, b)| a.key == b.key).count();
+            keys >= 2 && keys + 1 >= payload.group.shared.len()
+        };
+        let fits = |payload: &Judged| {
+            matches!(payload.call, Call::Suspect(VerdictKind::Leak, _)) && payload.delta.bytes >= table.delta.bytes && shares(payload)
+        };
+        is_table.then(|| (0..all.len()).filter(|&i| fits(&all[i])).max_by(|&a, &b| all[a].delta.bytes.total_cmp(&all[b].delta.bytes))).flatten()
+    };
+    for i in (0..all.len()).rev() {
+        let Some(payload) = home(&all[i], all) else { continue };
+        let table = all.remove(i);
+        let payload = &mut all[if payload > i { payload - 1 } else { payload }];
+        payload.delta = payload.delta.plus(table.delta);
+        payload.levels = payload.levels.iter().zip(&table.levels).map(|(a, b)| a.plus(*b)).collect();
+        payload.group.stacks.extend(table.group.stacks);
     }
 }
 

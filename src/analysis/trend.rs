@@ -541,11 +541,13 @@ fn falls_back(series: &Series, noise: f64) -> bool {
     fall >= DRAWDOWN * range && fall > 2.576 * 2f64.sqrt() * noise
 }
 
-/// Two or more rises beyond the noise with silence in at least half of the intervals.
+/// Two or more rises beyond the noise, silence before the later ones, and silence in at least half of the intervals.
 fn jumps(increments: &[f64], noise: f64, growth: f64) -> bool {
-    let quiet = increments.iter().filter(|d| d.abs() <= (0.02 * growth).max(noise)).count();
-    let rises = increments.iter().filter(|&&d| d > 3.0 * noise).count();
-    growth > 0.0 && rises >= 2 && 2 * quiet >= increments.len()
+    let quiet = |d: f64| d.abs() <= (0.02 * growth).max(noise);
+    let rising = |d: f64| d > 3.0 * noise && !quiet(d);
+    let silences = increments.iter().filter(|&&d| quiet(d)).count();
+    let bursts = (0..increments.len()).filter(|&i| rising(increments[i]) && (i == 0 || quiet(increments[i - 1]))).count();
+    growth > 0.0 && bursts >= 2 && 2 * silences >= increments.len()
 }
 
 /// At least 80 % of the rise in at most two adjacent intervals, and two quiet intervals after.
