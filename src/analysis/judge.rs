@@ -231,7 +231,9 @@ fn containers(all: &mut Vec<Judged>) {
         let fits = |payload: &Judged| {
             matches!(payload.call, Call::Suspect(VerdictKind::Leak, _)) && payload.delta.bytes >= table.delta.bytes && shares(payload)
         };
-        is_table.then(|| (0..all.len()).filter(|&i| fits(&all[i])).max_by(|&a, &b| all[a].delta.bytes.total_cmp(&all[b].delta.bytes))).flatten()
+        is_table
+            .then(|| (0..all.len()).filter(|&i| fits(&all[i])).max_by(|&a, &b| all[a].delta.bytes.total_cmp(&all[b].delta.bytes)))
+            .flatten()
     };
     for i in (0..all.len()).rev() {
         let Some(payload) = home(&all[i], all) else { continue };
