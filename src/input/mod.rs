@@ -14,6 +14,7 @@ pub mod malloc_info;
 pub mod maps;
 pub mod pmap;
 pub mod pprof;
+pub mod series;
 pub mod smaps;
 pub mod stats_json;
 pub mod stats_text;
