@@ -1,1 +1,94 @@
 //! Captures on disk: open and group files, record a live process. Touches the outside.
+//!
+//! ```text
+//! INPUT... --source--> files --load--> values --assemble--> Timeline of one process
+//!          directories,        content decides     by stem and time; other runs of the
+//!          globs, `-`          what a file is      program and other programs are set aside
+//! ```
+//!
+//! [`open`] never fails on a single bad file: what it is and what to do about it becomes a notice, the
+//! rest is used.
+
+mod assemble;
+mod counters;
+mod identity;
+mod load;
+mod name;
+mod source;
+
+use crate::model::timeline::Timeline;
+use crate::origin::Notice;
+use std::fmt;
+use std::path::PathBuf;
+
+/// What to read of a capture.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct OpenOptions {
+    /// Counters of each stack by thread; skipping them is faster.
+    pub threads: bool,
+}
+
+/// An open capture.
+#[derive(Debug, Default)]
+pub struct Opened {
+    /// Snapshots of one process, by time; never empty.
+    pub timeline: Timeline,
+    /// What was left out or is odd, with the file and what to do about it.
+    pub notices: Vec<Notice>,
+    /// Directories with executables and debug files that came with the capture.
+    pub bin_dirs: Vec<PathBuf>,
+    /// Capture directories among the inputs, as given.
+    pub directories: Vec<PathBuf>,
+}
+
+/// Nothing usable in the inputs.
+#[derive(Debug)]
+pub struct CaptureError {
+    /// The inputs as given.
+    pub inputs: Vec<PathBuf>,
+    /// Why each of them is no use.
+    pub notices: Vec<Notice>,
+}
+
+impl fmt::Display for CaptureError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // One reason is the message; several follow it, the first few.
+        const SHOWN: usize = 10;
+        match self.notices.as_slice() {
+            [one] => write!(f, "{one}"),
+            notices => {
+                let inputs: Vec<String> = self.inputs.iter().take(3).map(|path| path.display().to_string()).collect();
+                let more = if self.inputs.len() > 3 { ", ..." } else { "" };
+                write!(f, "nothing usable in {}{more}", crate::origin::printable(&inputs.join(", ")))?;
+                for notice in notices.iter().take(SHOWN) {
+                    write!(f, "\n  {notice}")?;
+                }
+                if notices.len() > SHOWN {
+                    write!(f, "\n  and {} more", notices.len() - SHOWN)?;
+                }
+                Ok(())
+            }
+        }
+    }
+}
+
+impl std::error::Error for CaptureError {}
+
+/// Opens capture directories, loose files in any order, series files, patterns and `-`: everything is one
+/// process over time. Fails only when not one snapshot is usable.
+pub fn open(inputs: &[PathBuf], options: &OpenOptions) -> Result<Opened, CaptureError> {
+    let found = source::find(inputs);
+    let mut opened = assemble::assemble(found, options);
+    if opened.timeline.snapshots.is_empty() {
+        if opened.notices.is_empty() {
+            let help = "give a capture directory, heap dumps, smaps or jemalloc statistics; `heaptriage record --pid N` makes a capture";
+            let inputs: Vec<String> = inputs.iter().map(|path| path.display().to_string()).collect();
+            opened.notices.push(Notice::new(inputs.join(", "), format!("holds no snapshot: {help}")));
+        }
+        return Err(CaptureError { inputs: inputs.to_vec(), notices: opened.notices });
+    }
+    Ok(opened)
+}
+
+#[cfg(test)]
+mod tests;

@@ -23,6 +23,61 @@ pub mod status;
 use crate::origin::{Position, Warning};
 use std::fmt;
 
+/// What an input can be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Format {
+    /// A heap dump in text, of any family ([`heap`]).
+    Heap,
+    /// smaps, smaps_rollup, or a series of them ([`smaps`]).
+    Smaps,
+    /// `/proc/PID/status` ([`status`]).
+    Status,
+    /// jemalloc statistics as text, possibly inside a log ([`stats_text`]).
+    StatsText,
+    /// jemalloc statistics as JSON, possibly inside a log ([`stats_json`]).
+    StatsJson,
+    /// glibc's `malloc_info` ([`malloc_info`]).
+    MallocInfo,
+    /// Workload counters ([`counters`]).
+    Counters,
+    /// `capture.json` ([`capture_json`]).
+    CaptureJson,
+    /// Totals of `pmap` ([`pmap`]).
+    Pmap,
+    /// Memory files of a cgroup ([`cgroup`]).
+    Cgroup,
+}
+
+/// How a format is told by content, and what it is called. In this order: the first that fits is it.
+#[derive(Debug)]
+pub struct FormatInfo {
+    /// Which one.
+    pub format: Format,
+    /// Its name for people.
+    pub name: &'static str,
+    /// Whether a (decompressed) input is of it.
+    pub sniff: fn(&[u8]) -> bool,
+}
+
+/// Every format. Those that may stand inside a log come before those that match loosely.
+pub const FORMATS: &[FormatInfo] = &[
+    FormatInfo { format: Format::Heap, name: "heap dump", sniff: |text| heap::sniff(text).is_some() },
+    FormatInfo { format: Format::Status, name: "/proc/PID/status", sniff: status::sniff },
+    FormatInfo { format: Format::StatsText, name: "jemalloc statistics (text)", sniff: stats_text::sniff },
+    FormatInfo { format: Format::StatsJson, name: "jemalloc statistics (JSON)", sniff: stats_json::sniff },
+    FormatInfo { format: Format::MallocInfo, name: "glibc malloc_info", sniff: malloc_info::sniff },
+    FormatInfo { format: Format::Counters, name: "counters", sniff: counters::sniff },
+    FormatInfo { format: Format::CaptureJson, name: "capture.json", sniff: capture_json::sniff },
+    FormatInfo { format: Format::Smaps, name: "smaps", sniff: smaps::sniff },
+    FormatInfo { format: Format::Pmap, name: "pmap", sniff: pmap::sniff },
+    FormatInfo { format: Format::Cgroup, name: "cgroup memory files", sniff: cgroup::sniff },
+];
+
+/// What a (decompressed) input is, by its content; `None` when it is nothing known.
+pub fn sniff(text: &[u8]) -> Option<Format> {
+    FORMATS.iter().find(|info| (info.sniff)(text)).map(|info| info.format)
+}
+
 /// What a parser made of an input: the sound part, and what it had to leave out.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Parsed<T> {

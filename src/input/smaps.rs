@@ -293,7 +293,7 @@ fn preamble_push<'a>(preamble: &mut Vec<&'a [u8]>, line: &'a [u8]) {
 struct Seen {
     last: Option<u64>,
     /// Starts of all records, kept only once one was out of order.
-    starts: Option<hashbrown::HashSet<u64>>,
+    starts: Option<std::collections::HashSet<u64>>,
 }
 
 impl Seen {

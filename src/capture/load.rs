@@ -1,0 +1,133 @@
+//! One file to the values it holds: read, decompress, tell by content, parse. Every trouble is a notice.
+
+use crate::capture::source::{self, Source};
+use crate::input::capture_json::About;
+use crate::input::counters::Counters;
+use crate::input::heap::RawDump;
+use crate::input::series::{self, SeriesTime};
+use crate::input::{self, Format, ParseError, compress, heap, smaps};
+use crate::model::allocator::AllocatorStats;
+use crate::model::ingest;
+use crate::model::memory::{Cgroup, GlibcHeap, MemoryMap, ProcessStatus};
+use crate::origin::{Notice, Warning};
+
+/// What a file holds.
+#[derive(Debug)]
+pub enum Content {
+    /// A heap dump, not yet interned.
+    Heap(Box<RawDump>),
+    /// One smaps text, or a series of them with the time line before each.
+    Memory(Vec<(Option<SeriesTime>, MemoryMap)>),
+    /// One print of the statistics, or all that a log holds.
+    Stats(Vec<AllocatorStats>),
+    /// /proc/PID/status.
+    Status(ProcessStatus),
+    /// Totals of pmap, and whose.
+    Pmap(Option<u64>, MemoryMap),
+    /// cgroup files.
+    Cgroup(Cgroup),
+    /// glibc malloc_info.
+    Glibc(GlibcHeap),
+    /// Workload counters.
+    Counters(Counters),
+    /// capture.json.
+    About(Box<About>),
+}
+
+/// A file, read.
+#[derive(Debug)]
+pub struct Loaded {
+    /// What it holds; `None` when nothing usable.
+    pub content: Option<Content>,
+    /// What there is to say.
+    pub notices: Vec<Notice>,
+    /// Nothing known is in it: worth a word only when it was asked for.
+    pub unknown: bool,
+}
+
+/// Reads one file.
+pub fn load(source: &Source, threads: bool) -> Loaded {
+    let mut loaded = Loaded { content: None, notices: Vec::new(), unknown: false };
+    let bytes = match source::read(source) {
+        Ok(bytes) => bytes,
+        Err(error) => {
+            loaded.notices.push(Notice::new(&source.label, source::trouble(&error)));
+            return loaded;
+        }
+    };
+    if bytes.is_empty() {
+        loaded.notices.push(Notice::new(&source.label, "is empty: the process had ended, the disk was full, or it was not written yet; left out"));
+        return loaded;
+    }
+    let content = match compress::decompress(&bytes) {
+        Ok(content) => content,
+        Err(error) => {
+            loaded.notices.push(failed(&source.label, &bytes, &error));
+            return loaded;
+        }
+    };
+    let text = content.value.as_ref();
+    loaded.notices.extend(content.warnings.iter().map(|warning| Notice::place(&source.label, text, warning)));
+    let Some(format) = input::sniff(text) else {
+        loaded.unknown = true;
+        if let Some((what, instead)) = heap::refusal(text) {
+            loaded.notices.push(Notice::new(&source.label, format!("is {what}: not used; {instead}")));
+            loaded.unknown = false;
+        }
+        return loaded;
+    };
+    match parse(format, text, threads) {
+        Ok((content, warnings)) => {
+            loaded.notices.extend(warnings.iter().map(|warning| Notice::place(&source.label, text, warning)));
+            loaded.content = content;
+        }
+        Err(error) => loaded.notices.push(failed(&source.label, text, &error)),
+    }
+    loaded
+}
+
+/// A parse error as a notice: the rest of the capture is used.
+fn failed(label: &str, text: &[u8], error: &ParseError) -> Notice {
+    let help = error.help.as_ref().map(|help| format!("; {help}")).unwrap_or_default();
+    Notice { input: label.to_owned(), position: Some(error.position(text)), message: format!("{}{help}; the file was left out", error.message) }
+}
+
+fn parse(format: Format, text: &[u8], threads: bool) -> Result<(Option<Content>, Vec<Warning>), ParseError> {
+    fn done<T>(parsed: input::Parsed<T>, content: impl FnOnce(T) -> Content) -> (Option<Content>, Vec<Warning>) {
+        (Some(content(parsed.value)), parsed.warnings)
+    }
+    Ok(match format {
+        Format::Heap => done(heap::parse(text, heap::HeapOptions { threads })?, |dump| Content::Heap(Box::new(dump))),
+        Format::Smaps => memory(text)?,
+        Format::Status => done(input::status::parse(text)?, |raw| Content::Status(ingest::status(&raw))),
+        Format::StatsText => done(input::stats_text::parse(text)?, |raw| Content::Stats(raw.iter().map(ingest::stats).collect())),
+        Format::StatsJson => done(input::stats_json::parse(text)?, |raw| Content::Stats(raw.iter().map(ingest::stats).collect())),
+        Format::MallocInfo => done(input::malloc_info::parse(text)?, |raw| Content::Glibc(ingest::malloc_info(&raw))),
+        Format::Counters => done(input::counters::parse(text)?, Content::Counters),
+        Format::CaptureJson => done(input::capture_json::parse(text)?, |about| Content::About(Box::new(about))),
+        Format::Cgroup => done(input::cgroup::parse(text)?, |raw| Content::Cgroup(ingest::cgroup(&raw))),
+        Format::Pmap => {
+            let parsed = input::pmap::parse(text)?;
+            let content = ingest::pmap(&parsed.value).map(|map| Content::Pmap(parsed.value.pid, map));
+            let mut warnings = parsed.warnings;
+            if content.is_none() {
+                warnings.push(Warning::whole("this pmap has no resident sizes: left out; use `pmap -x PID`, or better /proc/PID/smaps"));
+            }
+            (content, warnings)
+        }
+    })
+}
+
+/// smaps texts, one at a time: the records of only one are in memory.
+fn memory(text: &[u8]) -> Result<(Option<Content>, Vec<Warning>), ParseError> {
+    let mut sections = smaps::sections(text);
+    let maps: Vec<_> = sections.by_ref().map(|section| (series::time(&section.preamble), ingest::smaps(&section))).collect();
+    if maps.is_empty() {
+        return Err(smaps::nothing());
+    }
+    let mut warnings = sections.warnings();
+    if maps.iter().any(|(time, _)| matches!(time, Some(SeriesTime::Unix { zoned: false, .. }))) {
+        warnings.push(Warning::whole("the time lines name no time zone that is known: read as UTC (spans are right, stamps may be hours off)"));
+    }
+    Ok((Some(Content::Memory(maps)), warnings))
+}
