@@ -74,7 +74,8 @@ pub fn assemble(found: Found, options: &OpenOptions) -> Opened {
     let groups = group(sources);
     let batch = BATCH_PER_THREAD * rayon::current_num_threads().max(1);
     for groups in groups.chunks(batch) {
-        let loaded: Vec<Vec<Loaded>> = groups.par_iter().map(|group| group.sources.iter().map(|source| load::load(source, options.threads)).collect()).collect();
+        let loaded: Vec<Vec<Loaded>> =
+            groups.par_iter().map(|group| group.sources.iter().map(|source| load::load(source, options.threads)).collect()).collect();
         for (group, loaded) in groups.iter().zip(loaded) {
             gathered.group(group, loaded);
         }
@@ -143,7 +144,10 @@ impl Gathered {
             self.notices.extend(loaded.notices);
             if loaded.unknown {
                 if source.asked_for {
-                    self.notices.push(Notice::new(&source.label, "is nothing that is known (a heap dump, smaps, jemalloc statistics, ...): left out"));
+                    self.notices.push(Notice::new(
+                        &source.label,
+                        "is nothing that is known (a heap dump, smaps, jemalloc statistics, ...): left out",
+                    ));
                 } else {
                     self.passed_over.push(source.label.clone());
                 }
@@ -229,7 +233,11 @@ impl Gathered {
         if let Some(memory) = memory_identity {
             if raw.is_some() && identity.compare(&memory) == Likeness::Different {
                 let label = snapshot.file(Part::Memory).unwrap_or_default().to_owned();
-                let message = format!("is of another process ({}) than the dump of the same name ({}): left out", memory.describe(), identity.describe());
+                let message = format!(
+                    "is of another process ({}) than the dump of the same name ({}): left out",
+                    memory.describe(),
+                    identity.describe()
+                );
                 self.notices.push(Notice::new(label, message));
                 snapshot.memory = None;
                 snapshot.files.retain(|(part, _)| *part != Part::Memory);
@@ -343,7 +351,9 @@ fn choose(runs: Vec<Run>, notices: &mut Vec<Notice>) -> Option<Run> {
         let (first, last) = (run.drafts.first().map(|d| d.label.as_str()), run.drafts.last().map(|d| d.label.as_str()));
         let which = match (first, last) {
             (Some(first), Some(last)) if first != last => format!("{count} snapshots, {first} to {last}, are"),
-            (Some(first), _) => format!("{count} snapshot{} ({first}) {}", if count == 1 { "" } else { "s" }, if count == 1 { "is" } else { "are" }),
+            (Some(first), _) => {
+                format!("{count} snapshot{} ({first}) {}", if count == 1 { "" } else { "s" }, if count == 1 { "is" } else { "are" })
+            }
             _ => continue,
         };
         let message = format!(
@@ -373,7 +383,10 @@ fn in_order(mut drafts: Vec<Draft>, notices: &mut Vec<Notice>) -> Vec<Snapshot> 
         drafts.sort_by_key(|draft| draft.sequence);
         ordinals(&mut drafts, TimeSource::Sequence);
         if drafts.len() > 1 {
-            notices.push(Notice::new("", "the order is jemalloc's dump sequence number; the names carry no time, so nothing can be said per second"));
+            notices.push(Notice::new(
+                "",
+                "the order is jemalloc's dump sequence number; the names carry no time, so nothing can be said per second",
+            ));
         }
     } else {
         modified(&mut drafts, any_time, notices);
@@ -405,7 +418,10 @@ fn modified(drafts: &mut Vec<Draft>, any_time: bool, notices: &mut Vec<Notice>) 
         // Beside snapshots with a time, those without any cannot be placed.
         let lost: Vec<String> = drafts.iter().filter(|draft| lacks(draft)).map(|draft| draft.label.clone()).collect();
         if let Some(first) = lost.first() {
-            let message = format!("{} snapshots without a time cannot be placed among those with one: left out; put a time line before each text", lost.len());
+            let message = format!(
+                "{} snapshots without a time cannot be placed among those with one: left out; put a time line before each text",
+                lost.len()
+            );
             notices.push(Notice::new(first, message));
             drafts.retain(|draft| !lacks(draft));
         }
@@ -415,7 +431,10 @@ fn modified(drafts: &mut Vec<Draft>, any_time: bool, notices: &mut Vec<Notice>) 
     if drafts.iter().any(lacks) || (all_equal && !any_time) {
         ordinals(drafts, TimeSource::ArgumentOrder);
         if drafts.len() > 1 {
-            notices.push(Notice::new("", "the inputs carry no times: snapshots are in the order they were given, and nothing can be said per second"));
+            notices.push(Notice::new(
+                "",
+                "the inputs carry no times: snapshots are in the order they were given, and nothing can be said per second",
+            ));
         }
         return;
     }
@@ -431,7 +450,10 @@ fn modified(drafts: &mut Vec<Draft>, any_time: bool, notices: &mut Vec<Notice>) 
         };
     }
     if drafts.len() > 1 && from_files > 0 {
-        let message = format!("{from_files} of {} snapshots have no time in their names: the files' modification times are used (copying without `cp -p` changes them)", drafts.len());
+        let message = format!(
+            "{from_files} of {} snapshots have no time in their names: the files' modification times are used (copying without `cp -p` changes them)",
+            drafts.len()
+        );
         notices.push(Notice::new("", message));
     }
 }
@@ -454,7 +476,11 @@ fn unset_clock(drafts: &mut [Draft], notices: &mut Vec<Notice>) {
             let step = if i >= 2 && drafts[i - 2].label == before.label { stamp(&drafts[i - 2]).map_or(0, |t| last - t) } else { 0 };
             notices.push(Notice::new(
                 &now.label,
-                format!("the clock goes back by {:.1} s before text {}: the order of the file is kept, later times are moved up", (last - time) as f64 / 1000.0, i + 1),
+                format!(
+                    "the clock goes back by {:.1} s before text {}: the order of the file is kept, later times are moved up",
+                    (last - time) as f64 / 1000.0,
+                    i + 1
+                ),
             ));
             moved += last + step.max(1) - time;
             last + step.max(1)
@@ -484,7 +510,13 @@ fn unset_clock(drafts: &mut [Draft], notices: &mut Vec<Notice>) {
 }
 
 /// What is known of the process: capture.json first, then what the snapshots themselves say.
-fn describe(timeline: &mut Timeline, about: &(String, About), directories: &[PathBuf], bin_dirs: &mut Vec<PathBuf>, notices: &mut Vec<Notice>) {
+fn describe(
+    timeline: &mut Timeline,
+    about: &(String, About),
+    directories: &[PathBuf],
+    bin_dirs: &mut Vec<PathBuf>,
+    notices: &mut Vec<Notice>,
+) {
     let (label, about) = about;
     if let (Some(stated), Some(seen)) = (about.pid, timeline.process.pid)
         && stated != seen
@@ -504,7 +536,13 @@ fn describe(timeline: &mut Timeline, about: &(String, About), directories: &[Pat
     }
     let last = |get: fn(&Snapshot) -> Option<String>| timeline.snapshots.iter().rev().find_map(get);
     let base = |path: &str| path.rsplit('/').next().unwrap_or(path).trim_end_matches(" (deleted)").to_owned();
-    let name = about.exe.as_deref().map(base).filter(|name| !name.is_empty()).or_else(|| last(program)).or_else(|| last(|s| s.status.as_ref()?.name.clone()));
+    let name = about
+        .exe
+        .as_deref()
+        .map(base)
+        .filter(|name| !name.is_empty())
+        .or_else(|| last(program))
+        .or_else(|| last(|s| s.status.as_ref()?.name.clone()));
     let page_size = about.page_size.or_else(|| timeline.snapshots.iter().find_map(|s| s.stats.as_ref()?.page_size));
     timeline.process = Process {
         name,
@@ -514,7 +552,10 @@ fn describe(timeline: &mut Timeline, about: &(String, About), directories: &[Pat
         page_size,
         kernel: about.kernel.clone(),
         jemalloc_version: last(|s| s.stats.as_ref()?.version.clone()).or_else(|| about.jemalloc_version.clone()),
-        malloc_conf: about.malloc_conf.clone().or_else(|| last(|s| s.stats.as_ref()?.options.config_malloc_conf.clone().filter(|conf| !conf.is_empty()))),
+        malloc_conf: about
+            .malloc_conf
+            .clone()
+            .or_else(|| last(|s| s.stats.as_ref()?.options.config_malloc_conf.clone().filter(|conf| !conf.is_empty()))),
         modules: about.modules.clone(),
     };
 }
@@ -523,7 +564,9 @@ fn describe(timeline: &mut Timeline, about: &(String, About), directories: &[Pat
 fn program(snapshot: &Snapshot) -> Option<String> {
     let of_heap = snapshot.heap.iter().flat_map(|heap| heap.mappings.mappings());
     let of_memory = snapshot.memory.iter().flat_map(|memory| memory.vmas.iter().map(|vma| &vma.mapping));
-    let mapping = of_heap.chain(of_memory).find(|mapping| mapping.is_executable() && mapping.path().is_some_and(|path| !identity::is_library(path)))?;
+    let mapping = of_heap
+        .chain(of_memory)
+        .find(|mapping| mapping.is_executable() && mapping.path().is_some_and(|path| !identity::is_library(path)))?;
     let path = String::from_utf8_lossy(mapping.path()?).into_owned();
     Some(path.rsplit('/').next().unwrap_or(&path).to_owned())
 }

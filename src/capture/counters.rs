@@ -48,7 +48,10 @@ pub fn attach(timeline: &mut Timeline, tables: Vec<(String, Counters)>, kinds: &
     let missing = timeline.snapshots.iter().filter(|snapshot| snapshot.counters.iter().all(Option::is_none)).count();
     if !columns.is_empty() && missing > 0 {
         let total = timeline.snapshots.len();
-        notices.push(Notice::new(&columns[0].input, format!("{missing} of {total} snapshots have no row of counters within half the time to the next snapshot")));
+        notices.push(Notice::new(
+            &columns[0].input,
+            format!("{missing} of {total} snapshots have no row of counters within half the time to the next snapshot"),
+        ));
     }
     timeline.counters = columns.into_iter().zip(kinds).map(|(column, kind)| Counter { name: column.name, kind }).collect();
 }
@@ -65,7 +68,13 @@ fn kind(column: &mut Column, stated: &[(String, String)], notices: &mut Vec<Noti
             for (time, value) in &mut column.rows {
                 if *value < last {
                     carried += last;
-                    notices.push(Notice::new(&column.input, format!("counter `{}` falls from {last} to {value} at {time}: taken as a reset, counted on from there", column.name)));
+                    notices.push(Notice::new(
+                        &column.input,
+                        format!(
+                            "counter `{}` falls from {last} to {value} at {time}: taken as a reset, counted on from there",
+                            column.name
+                        ),
+                    ));
                 }
                 last = *value;
                 *value += carried;
@@ -75,7 +84,10 @@ fn kind(column: &mut Column, stated: &[(String, String)], notices: &mut Vec<Noti
         Some("gauge") => CounterKind::Gauge,
         other => {
             if let Some(other) = other {
-                notices.push(Notice::new("capture.json", format!("counter `{}` is `{other}`: expected `cumulative` or `gauge`; told by its values", column.name)));
+                notices.push(Notice::new(
+                    "capture.json",
+                    format!("counter `{}` is `{other}`: expected `cumulative` or `gauge`; told by its values", column.name),
+                ));
             }
             if falls { CounterKind::Gauge } else { CounterKind::Cumulative }
         }
@@ -115,13 +127,41 @@ mod tests {
 
     #[test]
     fn the_nearest_row_within_half_a_gap() {
-        check(&[1000, 2000, 3000], &[(990, 1.0), (2400, 2.0), (3600, 3.0)], "cumulative", &[Some(1.0), Some(2.0), None], CounterKind::Cumulative, 1);
+        check(
+            &[1000, 2000, 3000],
+            &[(990, 1.0), (2400, 2.0), (3600, 3.0)],
+            "cumulative",
+            &[Some(1.0), Some(2.0), None],
+            CounterKind::Cumulative,
+            1,
+        );
     }
 
     #[test]
     fn a_reset_is_said_and_counted_on() {
-        check(&[1000, 2000, 3000], &[(1000, 10.0), (2000, 2.0), (3000, 5.0)], "cumulative", &[Some(10.0), Some(12.0), Some(15.0)], CounterKind::Cumulative, 1);
-        check(&[1000, 2000, 3000], &[(1000, 10.0), (2000, 2.0), (3000, 5.0)], "gauge", &[Some(10.0), Some(2.0), Some(5.0)], CounterKind::Gauge, 0);
-        check(&[1000, 2000, 3000], &[(1000, 10.0), (2000, 2.0), (3000, 5.0)], "?", &[Some(10.0), Some(2.0), Some(5.0)], CounterKind::Gauge, 1);
+        check(
+            &[1000, 2000, 3000],
+            &[(1000, 10.0), (2000, 2.0), (3000, 5.0)],
+            "cumulative",
+            &[Some(10.0), Some(12.0), Some(15.0)],
+            CounterKind::Cumulative,
+            1,
+        );
+        check(
+            &[1000, 2000, 3000],
+            &[(1000, 10.0), (2000, 2.0), (3000, 5.0)],
+            "gauge",
+            &[Some(10.0), Some(2.0), Some(5.0)],
+            CounterKind::Gauge,
+            0,
+        );
+        check(
+            &[1000, 2000, 3000],
+            &[(1000, 10.0), (2000, 2.0), (3000, 5.0)],
+            "?",
+            &[Some(10.0), Some(2.0), Some(5.0)],
+            CounterKind::Gauge,
+            1,
+        );
     }
 }

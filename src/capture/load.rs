@@ -56,7 +56,9 @@ pub fn load(source: &Source, threads: bool) -> Loaded {
         }
     };
     if bytes.is_empty() {
-        loaded.notices.push(Notice::new(&source.label, "is empty: the process had ended, the disk was full, or it was not written yet; left out"));
+        loaded
+            .notices
+            .push(Notice::new(&source.label, "is empty: the process had ended, the disk was full, or it was not written yet; left out"));
         return loaded;
     }
     let content = match compress::decompress(&bytes) {
@@ -89,7 +91,11 @@ pub fn load(source: &Source, threads: bool) -> Loaded {
 /// A parse error as a notice: the rest of the capture is used.
 fn failed(label: &str, text: &[u8], error: &ParseError) -> Notice {
     let help = error.help.as_ref().map(|help| format!("; {help}")).unwrap_or_default();
-    Notice { input: label.to_owned(), position: Some(error.position(text)), message: format!("{}{help}; the file was left out", error.message) }
+    Notice {
+        input: label.to_owned(),
+        position: Some(error.position(text)),
+        message: format!("{}{help}; the file was left out", error.message),
+    }
 }
 
 fn parse(format: Format, text: &[u8], threads: bool) -> Result<(Option<Content>, Vec<Warning>), ParseError> {
@@ -127,7 +133,8 @@ fn memory(text: &[u8]) -> Result<(Option<Content>, Vec<Warning>), ParseError> {
     }
     let mut warnings = sections.warnings();
     if maps.iter().any(|(time, _)| matches!(time, Some(SeriesTime::Unix { zoned: false, .. }))) {
-        warnings.push(Warning::whole("the time lines name no time zone that is known: read as UTC (spans are right, stamps may be hours off)"));
+        warnings
+            .push(Warning::whole("the time lines name no time zone that is known: read as UTC (spans are right, stamps may be hours off)"));
     }
     Ok((Some(Content::Memory(maps)), warnings))
 }

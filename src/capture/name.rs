@@ -32,8 +32,36 @@ pub struct Sequence {
 
 /// Ends of names that tell parts of one snapshot apart, longest first.
 const SUFFIXES: [&str; 30] = [
-    ".smaps_rollup", ".malloc_info", ".stats.json", ".stats.txt", ".cgroup.txt", ".status.txt", ".smaps.txt", ".heap.txt", ".pprof.pb", ".rollup", ".status", ".cgroup", ".smaps",
-    ".stats", ".pprof", ".hprof", ".heap", ".prof", ".dump", ".json", ".prom", ".pmap", ".maps", ".txt", ".log", ".xml", ".csv", ".out", ".pb", ".dat",
+    ".smaps_rollup",
+    ".malloc_info",
+    ".stats.json",
+    ".stats.txt",
+    ".cgroup.txt",
+    ".status.txt",
+    ".smaps.txt",
+    ".heap.txt",
+    ".pprof.pb",
+    ".rollup",
+    ".status",
+    ".cgroup",
+    ".smaps",
+    ".stats",
+    ".pprof",
+    ".hprof",
+    ".heap",
+    ".prof",
+    ".dump",
+    ".json",
+    ".prom",
+    ".pmap",
+    ".maps",
+    ".txt",
+    ".log",
+    ".xml",
+    ".csv",
+    ".out",
+    ".pb",
+    ".dat",
 ];
 const COMPRESSIONS: [&str; 4] = [".gz", ".zst", ".zstd", ".gzip"];
 
@@ -68,7 +96,9 @@ fn compact_date(stem: &str) -> Option<i64> {
     let bytes = stem.as_bytes();
     (0..bytes.len()).find_map(|start| {
         let starts_word = start == 0 || !bytes[start - 1].is_ascii_digit();
-        let digits = |from: usize, n: usize| bytes.get(from..from + n).filter(|run| run.iter().all(u8::is_ascii_digit)).and_then(|run| std::str::from_utf8(run).ok());
+        let digits = |from: usize, n: usize| {
+            bytes.get(from..from + n).filter(|run| run.iter().all(u8::is_ascii_digit)).and_then(|run| std::str::from_utf8(run).ok())
+        };
         let date = digits(start, 8).filter(|_| starts_word)?;
         let after = start + 8;
         let gap = usize::from(bytes.get(after).is_some_and(|b| b"T-_ ".contains(b)));

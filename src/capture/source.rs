@@ -46,7 +46,14 @@ pub fn find(inputs: &[PathBuf]) -> Found {
     for input in inputs {
         if input.as_os_str() == "-" {
             let name = Name { stem: "<stdin>".into(), unix_ms: None, sequence: None };
-            found.sources.push(Source { path: None, label: "<stdin>".into(), name, home: PathBuf::new(), asked_for: true, modified_ms: None });
+            found.sources.push(Source {
+                path: None,
+                label: "<stdin>".into(),
+                name,
+                home: PathBuf::new(),
+                asked_for: true,
+                modified_ms: None,
+            });
             continue;
         }
         match fs::metadata(input) {
@@ -149,7 +156,9 @@ fn bin_of(dir: &Path, found: &mut Found) {
     let here = if dir.as_os_str().is_empty() { Path::new(".") } else { dir };
     match inside(here, &here.join(BIN)) {
         Ok(Some(meta)) if meta.is_dir() && !found.bin_dirs.contains(&bin) => found.bin_dirs.push(bin),
-        Ok(None) => found.notices.push(Notice::new(shown(&bin), "is a link to outside of the capture: not followed; pass the executable with --binary")),
+        Ok(None) => found
+            .notices
+            .push(Notice::new(shown(&bin), "is a link to outside of the capture: not followed; pass the executable with --binary")),
         _ => {}
     }
 }
@@ -163,7 +172,9 @@ pub fn confined(dir: &Path, named: &str) -> Result<PathBuf, String> {
     }
     let joined = dir.join(path);
     match inside(dir, &joined) {
-        Ok(Some(_)) if fs::canonicalize(&joined).and_then(|real| Ok(real.starts_with(fs::canonicalize(dir)?))).unwrap_or(false) => Ok(joined),
+        Ok(Some(_)) if fs::canonicalize(&joined).and_then(|real| Ok(real.starts_with(fs::canonicalize(dir)?))).unwrap_or(false) => {
+            Ok(joined)
+        }
         Ok(_) => Err(format!("`bin` leads outside of the capture: not used; {advice}")),
         Err(error) => Err(format!("`bin` names {}: {}", crate::origin::quote(named.as_bytes()), trouble(&error))),
     }

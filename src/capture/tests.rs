@@ -15,7 +15,11 @@ fn smaps(base: u64, rss: u64) -> String {
 
 fn dump(base: u64, objects: u64) -> String {
     let address = base * 0x1000 + 0x10;
-    format!("heap_v2/65536\n  t*: {objects}: {0} [0: 0]\n@ {address:#x}\n  t*: {objects}: {0} [0: 0]\n\nMAPPED_LIBRARIES:\n{base:x}000-{1:x}000 r-xp 00000000 fe:00 5    /srv/app\n", objects * 64, base + 1)
+    format!(
+        "heap_v2/65536\n  t*: {objects}: {0} [0: 0]\n@ {address:#x}\n  t*: {objects}: {0} [0: 0]\n\nMAPPED_LIBRARIES:\n{base:x}000-{1:x}000 r-xp 00000000 fe:00 5    /srv/app\n",
+        objects * 64,
+        base + 1
+    )
 }
 
 fn write(dir: &Path, name: &str, text: impl AsRef<[u8]>) -> PathBuf {

@@ -45,8 +45,12 @@ static DATE: LazyLock<Option<Regex>> = LazyLock::new(|| {
     .ok()
 });
 static NUMBER: LazyLock<Option<Regex>> = LazyLock::new(|| Regex::new(r"(?-u)\b(\d{9,19})(?:\.(\d{1,9}))?\b").ok());
-static RELATIVE: LazyLock<Option<Regex>> =
-    LazyLock::new(|| Regex::new(r"(?-u)^[^0-9A-Za-z+.]*(?:t|time|uptime|elapsed|sec|seconds)?\s*[=:]?\s*\+?(\d{1,8})(?:\.(\d{1,9}))?\s*(s|sec|ms)?[^0-9A-Za-z]*$").ok());
+static RELATIVE: LazyLock<Option<Regex>> = LazyLock::new(|| {
+    Regex::new(
+        r"(?-u)^[^0-9A-Za-z+.]*(?:t|time|uptime|elapsed|sec|seconds)?\s*[=:]?\s*\+?(\d{1,8})(?:\.(\d{1,9}))?\s*(s|sec|ms)?[^0-9A-Za-z]*$",
+    )
+    .ok()
+});
 
 /// The time in the last of `lines` that has one.
 pub fn time(lines: &[&[u8]]) -> Option<SeriesTime> {
