@@ -3,6 +3,7 @@
 //! Files are read in batches, in the order of their names' times, and dumps are interned as they come: at
 //! most a batch of raw dumps is in memory.
 
+use crate::address::{AddrRange, Avma};
 use crate::capture::counters;
 use crate::capture::identity::{self, Identity, Likeness};
 use crate::capture::load::{self, Content, Loaded};
@@ -12,8 +13,10 @@ use crate::capture::{OpenOptions, Opened};
 use crate::input::capture_json::About;
 use crate::input::counters::Counters;
 use crate::input::heap::RawDump;
+use crate::input::pprof::RawPprof;
 use crate::input::series::SeriesTime;
 use crate::model::allocator::AllocatorStats;
+use crate::model::frame::Symbols;
 use crate::model::ingest;
 use crate::model::memory::MemoryMap;
 use crate::model::snapshot::{Part, Snapshot, TimeSource};
@@ -46,6 +49,14 @@ struct Run {
     identity: Identity,
     drafts: Vec<Draft>,
     stacks: StackTable,
+    /// Names that came with pprof profiles; they cover every address of `stacks`, or there are none.
+    symbols: Symbols,
+}
+
+/// A profile before it is interned.
+enum Profile {
+    Dump(RawDump),
+    Pprof(RawPprof),
 }
 
 /// Everything that files gave so far.
@@ -87,6 +98,7 @@ pub fn assemble(found: Found, options: &OpenOptions) -> Opened {
         timeline.process.pid = run.identity.pid;
         timeline.snapshots = in_order(run.drafts, &mut notices);
         timeline.stacks = run.stacks;
+        timeline.symbols = (!run.symbols.is_empty()).then_some(run.symbols);
         let about = gathered.about.unwrap_or_default();
         describe(&mut timeline, &about, &directories, &mut bin_dirs, &mut notices);
         counters::attach(&mut timeline, gathered.tables, &about.1.counters, &mut notices);
@@ -134,11 +146,12 @@ impl Gathered {
         let first = &group.sources[0];
         let unix_ms = first.name.unix_ms.unwrap_or(0);
         let mut snapshot = Snapshot::empty(&first.name.stem, unix_ms, TimeSource::Name);
-        let mut heap: Option<(RawDump, Identity)> = None;
+        let mut heap: Option<(Profile, Identity)> = None;
         let mut memory_identity: Option<Identity> = None;
         let mut pids = Identity::of_pid(first.name.sequence.map(|s| s.pid));
         let mut series: Vec<Draft> = Vec::new();
         let mut line_time = None;
+        let mut stamp = None;
         let mut asked_for = None;
         for (source, loaded) in group.sources.iter().zip(loaded) {
             self.notices.extend(loaded.notices);
@@ -176,7 +189,7 @@ impl Gathered {
                     series.extend(log_of(source, prints));
                     continue;
                 }
-                Content::Heap(_) => Part::Heap,
+                Content::Heap(_) | Content::Pprof(_) => Part::Heap,
                 Content::Memory(_) | Content::Pmap(..) => Part::Memory,
                 Content::Stats(_) => Part::Stats,
                 Content::Status(_) => Part::Status,
@@ -194,7 +207,14 @@ impl Gathered {
                 Content::Heap(raw) => {
                     let mut identity = Identity::default();
                     raw.mappings.iter().for_each(|mapping| identity.see(mapping.range, mapping.perms, &mapping.name));
-                    heap = Some((*raw, identity));
+                    heap = Some((Profile::Dump(*raw), identity));
+                }
+                Content::Pprof(raw) => {
+                    let mut identity = Identity::default();
+                    let range = |start, end| AddrRange::new(Avma::new(start), Avma::new(end));
+                    raw.mappings.iter().for_each(|file| identity.see(range(file.start, file.end), *b"r-xp", file.path.as_bytes()));
+                    stamp = raw.unix_ms;
+                    heap = Some((Profile::Pprof(*raw), identity));
                 }
                 Content::Memory(maps) => {
                     if let Some((time, map)) = maps.into_iter().next() {
@@ -251,11 +271,22 @@ impl Gathered {
             (Some(ms), _) => (Some((ms, TimeSource::Name)), None),
             (None, Some(SeriesTime::Unix { ms, .. })) => (Some((ms, TimeSource::SeriesLine)), None),
             (None, Some(SeriesTime::Relative { ms })) => (None, Some(ms)),
-            (None, None) => (None, None),
+            (None, None) => (stamp.map(|ms| (ms, TimeSource::Content)), None),
         };
         let uptime_ns = snapshot.stats.as_ref().and_then(uptime);
+        let mut mixed = false;
         let run = self.run_of(&identity);
-        snapshot.heap = raw.map(|raw| ingest::heap(raw, &mut run.stacks));
+        match raw {
+            // Names by address and addresses alone cannot share a table.
+            Some(Profile::Pprof(_)) if run.symbols.is_empty() && !run.stacks.addresses().is_empty() => mixed = true,
+            Some(Profile::Dump(_)) if !run.symbols.is_empty() => mixed = true,
+            Some(Profile::Pprof(raw)) => snapshot.heap = Some(ingest::pprof(&raw, &mut run.stacks, &mut run.symbols)),
+            Some(Profile::Dump(raw)) => snapshot.heap = Some(ingest::heap(raw, &mut run.stacks)),
+            None => {}
+        }
+        if mixed {
+            snapshot.files.retain(|(part, _)| *part != Part::Heap);
+        }
         run.drafts.push(Draft {
             label: source.label.clone(),
             absolute,
@@ -266,6 +297,10 @@ impl Gathered {
             nth: None,
             snapshot,
         });
+        if mixed {
+            let message = "is a profile of another format than those before it (pprof with names, dumps with addresses): left out; give one format at a time";
+            self.notices.push(Notice::new(&source.label, message));
+        }
     }
 
     /// The run a snapshot belongs to, made when it is new. What cannot be told goes with the last one.

@@ -4,6 +4,7 @@ use crate::capture::source::{self, Source};
 use crate::input::capture_json::About;
 use crate::input::counters::Counters;
 use crate::input::heap::RawDump;
+use crate::input::pprof::RawPprof;
 use crate::input::series::{self, SeriesTime};
 use crate::input::{self, Format, ParseError, compress, heap, smaps};
 use crate::model::allocator::AllocatorStats;
@@ -16,6 +17,8 @@ use crate::origin::{Notice, Warning};
 pub enum Content {
     /// A heap dump, not yet interned.
     Heap(Box<RawDump>),
+    /// A pprof profile, not yet interned.
+    Pprof(Box<RawPprof>),
     /// One smaps text, or a series of them with the time line before each.
     Memory(Vec<(Option<SeriesTime>, MemoryMap)>),
     /// One print of the statistics, or all that a log holds.
@@ -104,6 +107,7 @@ fn parse(format: Format, text: &[u8], threads: bool) -> Result<(Option<Content>,
     }
     Ok(match format {
         Format::Heap => done(heap::parse(text, heap::HeapOptions { threads })?, |dump| Content::Heap(Box::new(dump))),
+        Format::Pprof => done(input::pprof::parse(text)?, |raw| Content::Pprof(Box::new(raw))),
         Format::Smaps => memory(text)?,
         Format::Status => done(input::status::parse(text)?, |raw| Content::Status(ingest::status(&raw))),
         Format::StatsText => done(input::stats_text::parse(text)?, |raw| Content::Stats(raw.iter().map(ingest::stats).collect())),

@@ -28,6 +28,8 @@ use std::fmt;
 pub enum Format {
     /// A heap dump in text, of any family ([`heap`]).
     Heap,
+    /// A pprof heap profile ([`pprof`]).
+    Pprof,
     /// smaps, smaps_rollup, or a series of them ([`smaps`]).
     Smaps,
     /// `/proc/PID/status` ([`status`]).
@@ -62,6 +64,7 @@ pub struct FormatInfo {
 /// Every format. Those that may stand inside a log come before those that match loosely.
 pub const FORMATS: &[FormatInfo] = &[
     FormatInfo { format: Format::Heap, name: "heap dump", sniff: |text| heap::sniff(text).is_some() },
+    FormatInfo { format: Format::Pprof, name: "pprof profile", sniff: pprof::sniff },
     FormatInfo { format: Format::Status, name: "/proc/PID/status", sniff: status::sniff },
     FormatInfo { format: Format::StatsText, name: "jemalloc statistics (text)", sniff: stats_text::sniff },
     FormatInfo { format: Format::StatsJson, name: "jemalloc statistics (JSON)", sniff: stats_json::sniff },

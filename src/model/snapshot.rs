@@ -9,6 +9,8 @@ use crate::model::memory::{Cgroup, GlibcHeap, MemoryMap, ProcessStatus};
 pub enum TimeSource {
     /// The file name is Unix time in milliseconds.
     Name,
+    /// The input itself says it (pprof).
+    Content,
     /// A time line in a series file.
     SeriesLine,
     /// jemalloc's dump sequence number: order only.
