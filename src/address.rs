@@ -125,7 +125,7 @@ impl BuildId {
     /// From hex digits of either case; `None` when they are not whole bytes.
     pub fn from_hex(text: &str) -> Option<Self> {
         let digits = text.as_bytes();
-        if digits.len() % 2 != 0 {
+        if !digits.len().is_multiple_of(2) {
             return None;
         }
         let nibble = |d: u8| (d as char).to_digit(16);

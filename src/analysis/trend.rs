@@ -170,7 +170,7 @@ pub fn fit(series: &Series, regressor: &Regressor) -> Option<Trend> {
     }
     let exposure: f64 = dx.iter().sum();
     let variances: Vec<f64> = series.variances.iter().map(|v| v.max(1.0)).collect();
-    let linear = Fit::of(&dy, &variances, &[dx.clone()]);
+    let linear = Fit::of(&dy, &variances, std::slice::from_ref(&dx));
     let (saturating, tau) = best_saturating(&dy, &variances, &regressor.values);
     let first = regressor.values[0];
     let squares: Vec<f64> =

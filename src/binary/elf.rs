@@ -392,7 +392,7 @@ fn section_of(section: &object::Section<'_, '_>, file_len: u64) -> Section {
         name: section.name_bytes().unwrap_or_default().into(),
         svma: Svma::new(section.address()),
         size: section.size(),
-        executable: flags & u64::from(object::elf::SHF_EXECINSTR.0) != 0,
+        executable: flags & object::elf::SHF_EXECINSTR.0 != 0,
         data,
         inflated,
     }

@@ -16,10 +16,10 @@ const DEEPEST_NESTING: u32 = 256;
 /// The name for people: demangled, without the hash suffix (`::h0123456789abcdef`), crate
 /// disambiguators and the marks that optimizers append (`.llvm.123`, `.cold`). Names of C stay as they are.
 pub fn demangle(linkage: &str) -> Cow<'_, str> {
-    if linkage.len() <= LONGEST_LINKAGE {
-        if let Some(name) = demangle_rust(linkage).or_else(|| demangle_cpp(linkage)) {
-            return Cow::Owned(name);
-        }
+    if linkage.len() <= LONGEST_LINKAGE
+        && let Some(name) = demangle_rust(linkage).or_else(|| demangle_cpp(linkage))
+    {
+        return Cow::Owned(name);
     }
     shorten(strip_clone_marks(linkage))
 }

@@ -1,7 +1,7 @@
 //! The thin top: arguments, one file per subcommand, exit codes, the terminal.
 //!
 //! Each subcommand is a file with its `Args` and `fn run(args: Args, context: &Context) -> anyhow::Result<Outcome>`,
-//! and one line in [`Command`]. No library function sees clap.
+//! and one line in `Command`. No library function sees clap.
 
 pub mod args;
 pub mod meta;

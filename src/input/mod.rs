@@ -1,9 +1,9 @@
 //! Bytes to raw records, one file per format. No I/O, no analysis.
 //!
-//! What an input is, is decided by its content ([`sniff`]), never by its name. A parser returns
+//! What an input is, is decided by its content (each format sniffs), never by its name. A parser returns
 //! [`Parsed`]: what is sound, and warnings about the rest; or a [`ParseError`] when nothing is.
 //!
-//! Adding a format = one file here, one line in [`FORMATS`], one conversion in `model::ingest`.
+//! Adding a format = one file here, one line in the table of formats, one conversion in `model::ingest`.
 
 pub mod capture_json;
 pub mod cgroup;

@@ -455,7 +455,7 @@ mod tests {
 
     #[test]
     fn wide_numbers_leave_the_kernels_columns() {
-        let text = RECORD.repeat(1)
+        let text = RECORD.to_string()
             + "7f0000400000-7f0000500000 rw-p 00000000 00:00 0 \nSize:           123456789012 kB\nRss:            99999999 kB\n";
         let section = one(&text);
         assert_eq!(section.records[1].get(Field::Size), Some(123_456_789_012));

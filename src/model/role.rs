@@ -245,7 +245,7 @@ fn role_of_entry(function: &str, normal: &str, file: Option<&str>) -> Option<Rol
     }
     let within = |paths: &[&str]| paths.iter().any(|prefix| normal.strip_prefix(prefix).is_some_and(|rest| rest.starts_with("::")));
     let own = file.is_none_or(|file| file.is_empty() || role_of_file(file).is_some());
-    if own && within(&RUNTIME_PATHS) || own && normal.starts_with("core::ops::function::Fn") {
+    if own && (within(&RUNTIME_PATHS) || normal.starts_with("core::ops::function::Fn")) {
         return Some(Role::Runtime);
     }
     (own && within(&ALLOCATOR_PATHS)).then_some(Role::Allocator)

@@ -330,7 +330,7 @@ impl<'a> Search<'a> {
         if found.is_none() {
             let message =
                 format!("its alternate debug file {} is missing: some names cannot be read", printable(&stated.to_string_lossy()));
-            self.notice(&file.path().to_owned(), message);
+            self.notice(file.path(), message);
         }
         found
     }
