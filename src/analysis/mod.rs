@@ -6,6 +6,7 @@ pub mod filter;
 pub mod finding;
 pub mod group;
 pub mod judge;
+pub mod ledger;
 pub mod owner;
 pub mod series;
 pub mod size_class;
