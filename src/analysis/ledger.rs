@@ -229,7 +229,8 @@ mod tests {
 
     #[test]
     fn a_ledger_knows_whether_it_closes() {
-        let row = |kind, bytes: &[i64]| Row { kind, label: String::new(), basis: Basis::Measured, source: String::new(), bytes: bytes.to_vec() };
+        let row =
+            |kind, bytes: &[i64]| Row { kind, label: String::new(), basis: Basis::Measured, source: String::new(), bytes: bytes.to_vec() };
         let rows = vec![row(RowKind::Live, &[10, 20]), row(RowKind::Untouched, &[-3, -5])];
         let mut ledger = Ledger { rows, rss: vec![7, 15], ..Ledger::default() };
         assert!(ledger.closes());
