@@ -1,0 +1,120 @@
+//! What a program file says about itself: build-id, and the jemalloc inside it.
+//!
+//! Read, not mapped: the file may belong to a running service and be replaced at any moment.
+//! jemalloc is found by the strings its C code holds, which stripping leaves in place:
+//!
+//! ```text
+//! \0_RJEM_MALLOC_CONF\0     the variable it reads: the prefix it was built with, in capitals
+//! \05.3.0-1-ge13ca993e8ccb9ba9847cc330696e02839f328f7\0     JEMALLOC_VERSION
+//! heap_v2/%lu               the head of a dump: present only when built with profiling
+//! ```
+
+use crate::address::BuildId;
+use object::read::elf::ElfFile64;
+use object::{Object, ObjectSection, ReadCache};
+use std::fs::File;
+use std::io;
+use std::path::Path;
+use std::sync::LazyLock;
+
+/// Facts of one ELF file.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Program {
+    /// The identity of the file.
+    pub build_id: Option<BuildId>,
+    /// jemalloc, when it is linked into this file.
+    pub jemalloc: Option<Jemalloc>,
+}
+
+/// A jemalloc inside a file.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Jemalloc {
+    /// `5.3.0-0-g54eaed1d8b56b1aa528be3bdd1877e59c56fa90c`; `None` when it was built without.
+    pub version: Option<String>,
+    /// The environment variable it reads: `MALLOC_CONF`, or `_RJEM_MALLOC_CONF` when built with that prefix.
+    pub variable: String,
+    /// Built with `--enable-prof` (the crate feature `profiling`).
+    pub profiling: bool,
+}
+
+impl Jemalloc {
+    /// The prefix of its functions: `_rjem_`, or nothing.
+    pub fn prefix(&self) -> String {
+        self.variable.trim_end_matches("MALLOC_CONF").to_lowercase()
+    }
+}
+
+impl Program {
+    /// Reads the facts of an ELF file. An error when it cannot be read or is not ELF.
+    pub fn read(path: &Path) -> io::Result<Program> {
+        let cache = ReadCache::new(File::open(path)?);
+        let not_elf = |error: object::Error| io::Error::new(io::ErrorKind::InvalidData, error.to_string());
+        let elf: ElfFile64<'_, object::Endianness, &ReadCache<File>> = ElfFile64::parse(&cache).map_err(not_elf)?;
+        let build_id = elf.build_id().ok().flatten().and_then(BuildId::new);
+        let mut jemalloc = None;
+        for section in elf.sections() {
+            // C strings stand in .rodata, or in .rodata.str1.1 and the like.
+            let named = section.name().is_ok_and(|name| name.starts_with(".rodata"));
+            if named && let Ok(data) = section.data() {
+                jemalloc = jemalloc.or_else(|| find_jemalloc(data));
+            }
+        }
+        Ok(Program { build_id, jemalloc })
+    }
+}
+
+/// Looks for jemalloc's strings.
+fn find_jemalloc(data: &[u8]) -> Option<Jemalloc> {
+    const VARIABLE: &[u8] = b"MALLOC_CONF\0";
+    let variable = memchr::memmem::find_iter(data, VARIABLE).find_map(|at| {
+        let before = data.get(..at)?;
+        let prefix = before.iter().rev().take_while(|&&c| c.is_ascii_uppercase() || c.is_ascii_digit() || c == b'_').count();
+        let start = at.checked_sub(prefix)?;
+        // Prose that ends in the word is not the variable.
+        let standalone = start == 0 || data.get(start - 1).is_some_and(|c| !(b' '..=b'~').contains(c));
+        (prefix <= 32 && standalone).then(|| String::from_utf8_lossy(&data[start..at + VARIABLE.len() - 1]).into_owned())
+    });
+    // A linker that shares the ends of strings keeps only this message of jemalloc's for an unprefixed build.
+    let shared = || memchr::memmem::find(data, b"environment variable MALLOC_CONF\0").map(|_| "MALLOC_CONF".to_owned());
+    let variable = variable.or_else(shared)?;
+    // JEMALLOC_VERSION is made from `git describe`; a build outside git says `0.0.0-0-g0000…`.
+    static VERSION: LazyLock<Option<regex::bytes::Regex>> = LazyLock::new(|| {
+        regex::bytes::Regex::new(r"(?-u)(?:^|[^ -~])([0-9]{1,3}\.[0-9]{1,3}\.[0-9]{1,3}-[0-9]{1,6}-g[0-9A-Za-z_]{1,64})\x00").ok()
+    });
+    let version = VERSION.as_ref().and_then(|regex| {
+        let found = regex.captures(data)?.get(1)?;
+        Some(String::from_utf8_lossy(found.as_bytes()).into_owned())
+    });
+    let profiling = memchr::memmem::find(data, b"heap_v2/%").is_some();
+    Some(Jemalloc { version, variable, profiling })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn strings_tell_prefix_version_and_profiling() {
+        let version = "5.3.0-1-ge13ca993e8ccb9ba9847cc330696e02839f328f7";
+        let found = find_jemalloc(format!("x\0_RJEM_MALLOC_CONF\0heap_v2/%lu\n\0{version}\0").as_bytes()).unwrap();
+        assert_eq!((found.variable.as_str(), found.version.as_deref(), found.profiling), ("_RJEM_MALLOC_CONF", Some(version), true));
+        assert_eq!(found.prefix(), "_rjem_");
+        let plain = find_jemalloc(b"MALLOC_CONF\0").unwrap();
+        assert_eq!((plain.prefix(), plain.version, plain.profiling), (String::new(), None, false));
+    }
+
+    #[test]
+    fn mentions_of_the_variable_are_not_jemalloc() {
+        assert_eq!(find_jemalloc(b"set _RJEM_MALLOC_CONF or MALLOC_CONF to"), None);
+        assert_eq!(find_jemalloc(b"please set MALLOC_CONF\0"), None);
+        let shared = find_jemalloc(b"value of the environment variable MALLOC_CONF\0").unwrap();
+        assert_eq!(shared.variable, "MALLOC_CONF", "the standalone string was merged into the message");
+    }
+
+    #[test]
+    fn this_test_has_a_build_and_no_jemalloc() {
+        let program = Program::read(&std::env::current_exe().unwrap()).unwrap();
+        assert_eq!(program.jemalloc, None);
+        assert_eq!(Program::read(Path::new("/proc/self/status")).unwrap_err().kind(), io::ErrorKind::InvalidData);
+    }
+}
