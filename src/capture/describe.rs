@@ -9,6 +9,7 @@
 //! `start_ticks` and `boot_id` are the identity of the process: a pid alone is used again.
 //! Keys this module does not know (counters, notes of the user) are kept.
 
+use crate::capture::dumps::DumpPattern;
 use crate::capture::process::LiveProcess;
 use crate::capture::program::Program;
 use crate::input::maps;
@@ -81,6 +82,18 @@ impl Description {
     /// The jemalloc in use: the executable's own, else that of a library.
     pub fn jemalloc(&self) -> Option<&crate::capture::program::Jemalloc> {
         self.modules.iter().find_map(|module| module.program.as_ref()?.jemalloc.as_ref())
+    }
+
+    /// Where the process dumps by its own settings: `prof_prefix`, relative to its working directory
+    /// and seen through its root. `None` when it does not profile.
+    pub fn dumps(&self, process: &LiveProcess) -> Option<DumpPattern> {
+        let conf = self.malloc_conf.as_deref()?;
+        if option(conf, "prof") != Some("true") {
+            return None;
+        }
+        let prefix = Path::new(option(conf, "prof_prefix").filter(|prefix| !prefix.is_empty()).unwrap_or("jeprof"));
+        let prefix = process.link("cwd").ok()?.join(prefix);
+        DumpPattern::for_prefix(&if process.has_other_root() { process.seen(&prefix) } else { prefix })
     }
 
     /// The text of `capture.json`; `earlier` is the file of a recording that is being continued.

@@ -9,6 +9,18 @@
 //! [`open`] never fails on a single bad file: what it is and what to do about it becomes a notice, the
 //! rest is used.
 
+pub mod cgroup;
+pub mod debugger;
+pub mod describe;
+pub mod dumps;
+pub mod launch;
+pub mod process;
+pub mod program;
+pub mod record;
+pub mod sampler;
+pub mod store;
+pub mod textfile;
+
 mod assemble;
 mod counters;
 mod identity;

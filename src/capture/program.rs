@@ -24,6 +24,8 @@ pub struct Program {
     pub build_id: Option<BuildId>,
     /// jemalloc, when it is linked into this file.
     pub jemalloc: Option<Jemalloc>,
+    /// It asks for a shared jemalloc.
+    pub needs_jemalloc: bool,
 }
 
 /// A jemalloc inside a file.
@@ -59,23 +61,34 @@ impl Program {
                 jemalloc = jemalloc.or_else(|| find_jemalloc(data));
             }
         }
-        Ok(Program { build_id, jemalloc })
+        let needs_jemalloc = needed(&elf).iter().any(|name| memchr::memmem::find(name, b"libjemalloc").is_some());
+        Ok(Program { build_id, jemalloc, needs_jemalloc })
     }
+}
+
+/// The libraries an ELF file asks for.
+fn needed<'data>(elf: &ElfFile64<'data, object::Endianness, &'data ReadCache<File>>) -> Vec<&'data [u8]> {
+    let libraries = elf.import_libraries().into_iter().flatten();
+    // A broken entry ends the list: what was read counts.
+    libraries.map_while(Result::ok).map(|library| library.name()).collect()
 }
 
 /// Looks for jemalloc's strings.
 fn find_jemalloc(data: &[u8]) -> Option<Jemalloc> {
-    const VARIABLE: &[u8] = b"MALLOC_CONF\0";
-    let variable = memchr::memmem::find_iter(data, VARIABLE).find_map(|at| {
+    // Without the NUL that ends them: this program holds these words too, but not as C strings.
+    const VARIABLE: &[u8] = b"MALLOC_CONF";
+    const MESSAGE: &[u8] = b"environment variable MALLOC_CONF";
+    let ends_at = |at: usize, text: &[u8]| data.get(at + text.len()) == Some(&0);
+    let variable = memchr::memmem::find_iter(data, VARIABLE).filter(|&at| ends_at(at, VARIABLE)).find_map(|at| {
         let before = data.get(..at)?;
         let prefix = before.iter().rev().take_while(|&&c| c.is_ascii_uppercase() || c.is_ascii_digit() || c == b'_').count();
         let start = at.checked_sub(prefix)?;
         // Prose that ends in the word is not the variable.
         let standalone = start == 0 || data.get(start - 1).is_some_and(|c| !(b' '..=b'~').contains(c));
-        (prefix <= 32 && standalone).then(|| String::from_utf8_lossy(&data[start..at + VARIABLE.len() - 1]).into_owned())
+        (prefix <= 32 && standalone).then(|| String::from_utf8_lossy(&data[start..at + VARIABLE.len()]).into_owned())
     });
     // A linker that shares the ends of strings keeps only this message of jemalloc's for an unprefixed build.
-    let shared = || memchr::memmem::find(data, b"environment variable MALLOC_CONF\0").map(|_| "MALLOC_CONF".to_owned());
+    let shared = || memchr::memmem::find_iter(data, MESSAGE).find(|&at| ends_at(at, MESSAGE)).map(|_| "MALLOC_CONF".to_owned());
     let variable = variable.or_else(shared)?;
     // JEMALLOC_VERSION is made from `git describe`; a build outside git says `0.0.0-0-g0000…`.
     static VERSION: LazyLock<Option<regex::bytes::Regex>> = LazyLock::new(|| {
@@ -112,9 +125,9 @@ mod tests {
     }
 
     #[test]
-    fn this_test_has_a_build_and_no_jemalloc() {
-        let program = Program::read(&std::env::current_exe().unwrap()).unwrap();
-        assert_eq!(program.jemalloc, None);
+    fn a_program_without_jemalloc_has_none() {
+        let program = Program::read(Path::new("/bin/sh")).unwrap();
+        assert_eq!((program.jemalloc, program.needs_jemalloc), (None, false));
         assert_eq!(Program::read(Path::new("/proc/self/status")).unwrap_err().kind(), io::ErrorKind::InvalidData);
     }
 }

@@ -176,7 +176,7 @@ pub fn earlier_description(path: &Path) -> Option<Map<String, Value>> {
 /// Records until the process ends, the time is over or `stop` gets a message (or loses its sender).
 pub fn record(
     process: &LiveProcess,
-    description: &Description,
+    description: Description,
     store: &Store,
     options: RecordOptions,
     stop: &Receiver<()>,
@@ -189,7 +189,7 @@ pub fn record(
 
 struct Recording<'a> {
     process: &'a LiveProcess,
-    description: &'a Description,
+    description: Description,
     store: &'a Store,
     every: Duration,
     length: Option<Duration>,
@@ -210,12 +210,15 @@ struct Recording<'a> {
     dumps: u64,
     dropped: u64,
     lost: u64,
+    ticks: u64,
+    /// Tells one program from another executed in the same process.
+    image: (u64, u64),
 }
 
 impl<'a> Recording<'a> {
     fn new(
         process: &'a LiveProcess,
-        description: &'a Description,
+        description: Description,
         store: &'a Store,
         options: RecordOptions,
         observe: &'a mut dyn FnMut(Event<'_>),
@@ -228,7 +231,6 @@ impl<'a> Recording<'a> {
         let RecordOptions { every, length, dumps, spool, ask, with_binary } = options;
         Recording {
             process,
-            description,
             store,
             every,
             length,
@@ -249,6 +251,9 @@ impl<'a> Recording<'a> {
             dumps: 0,
             dropped: 0,
             lost: 0,
+            ticks: 0,
+            image: process.stat().map_or((0, 0), |stat| stat.image),
+            description,
         }
     }
 
@@ -274,6 +279,8 @@ impl<'a> Recording<'a> {
                 if let Some(end) = self.scheduled(stop) {
                     return end;
                 }
+                self.ticks += 1;
+                self.describe_again(self.ticks.is_power_of_two());
                 // A reading that took longer than the period does not pile up the next ones.
                 tick += self.every;
                 tick = tick.max(Instant::now());
@@ -513,9 +520,35 @@ impl<'a> Recording<'a> {
         self.last_stem
     }
 
+    /// Writes the description anew when libraries were loaded, looked at ever more seldom, or when
+    /// another program was executed.
+    fn describe_again(&mut self, due: bool) {
+        let image = self.process.stat().map_or(self.image, |stat| stat.image);
+        if image != self.image {
+            self.image = image;
+            let name = self.process.stat().map_or_else(|_| String::new(), |stat| stat.name);
+            let message = format!("it executed another program ({}): snapshots before and after show different programs", crate::origin::printable(&name));
+            self.tell(self.pid_name(), message);
+        } else if !due {
+            return;
+        }
+        let Ok(now) = Description::of(self.process) else { return };
+        let paths = |description: &Description| description.modules.iter().map(|module| module.path.clone()).collect::<Vec<_>>();
+        if paths(&now) == paths(&self.description) {
+            return;
+        }
+        let earlier = earlier_description(self.store.path());
+        self.description = now;
+        let written = self.store.put(describe::FILE, &self.description.to_json(earlier.as_ref()));
+        self.keep(written);
+        if self.with_binary {
+            self.copy_programs();
+        }
+    }
+
     /// Copies the program and its libraries into `bin/`, those that are not there yet.
     fn copy_programs(&mut self) {
-        for module in &self.description.modules {
+        for module in self.description.modules.clone() {
             let Some(base) = module.path.file_name() else { continue };
             let name = format!("bin/{}", base.to_string_lossy());
             if self.store.has(&name) {

@@ -222,7 +222,7 @@ mod tests {
     #[test]
     fn much_resident_memory_is_read_seldom() {
         // Rollups walk the same page tables: status in between.
-        assert_eq!(depths(1000, 186, 150, 13), "Fr...F...F...");
+        assert_eq!(depths(1000, 186, 150, 13), "Fr...F..F...F");
     }
 
     #[test]

@@ -12,6 +12,9 @@ use std::path::{Path, PathBuf};
 /// Where files are while they are being written; emptied when the next writer opens the capture.
 const PARTIAL: &str = ".partial";
 
+/// Where a command that was started for a capture dumps.
+const SPOOL: &str = ".dumps";
+
 /// A capture directory open for writing.
 #[derive(Debug)]
 pub struct Store {
@@ -69,6 +72,13 @@ impl Store {
     /// The directory.
     pub fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// A folder for a process to write dumps into: hidden, because they come under their final names.
+    /// An absolute path; not made by this.
+    pub fn spool(&self) -> PathBuf {
+        let path = self.path.canonicalize().unwrap_or_else(|_| self.path.clone());
+        path.join(SPOOL)
     }
 
     /// Whether a file of this name is in the capture.

@@ -6,6 +6,7 @@
 pub mod args;
 pub mod meta;
 pub mod output;
+pub mod record;
 pub mod symbols;
 
 use clap::{Args, Parser, Subcommand};
@@ -91,6 +92,8 @@ impl Context {
 /// The subcommands, one line each.
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Make a capture directory of a live process, or of a command started with profiling on.
+    Record(record::RecordArgs),
     /// Print a completion script for a shell.
     Completions(meta::CompletionsArgs),
     /// Print the manual page.
@@ -111,6 +114,7 @@ pub fn main() -> ExitCode {
         let _ = rayon::ThreadPoolBuilder::new().num_threads(context.global.jobs).build_global();
     }
     let result = match cli.command {
+        Command::Record(args) => record::run(args, &context),
         Command::Completions(args) => meta::completions(&args),
         Command::Man(args) => meta::man(&args),
     };
