@@ -302,7 +302,10 @@ impl<'a> Recording<'a> {
     /// The snapshot of a period: with a dump where one can be asked for.
     fn scheduled(&mut self, stop: &Receiver<()>) -> Option<End> {
         let Some(ask) = &mut self.ask else {
-            self.snapshot(None, false);
+            // One was just taken with a dump: another would show the same.
+            if self.last_reading.is_none_or(|last| last.elapsed() >= self.every / 2) {
+                self.snapshot(None, false);
+            }
             return None;
         };
         let asked = ask(self.process);

@@ -68,13 +68,15 @@ impl Pace {
 
     /// Notes what a reading cost.
     pub fn spent(&mut self, depth: Depth, cost: Duration) {
+        // Smoothed: one reading that had to wait for the processor says little.
+        let mean = |before: Option<Duration>| Some(before.map_or(cost, |before| (before * 3 + cost) / 4));
         match depth {
             Depth::Full => {
-                self.full = Some(cost);
+                self.full = mean(self.full);
                 self.saved_full = self.saved_full.saturating_sub(cost);
             }
             Depth::Rollup => {
-                self.rollup = Some(cost);
+                self.rollup = mean(self.rollup);
                 self.saved_rollup = self.saved_rollup.saturating_sub(cost);
             }
             Depth::Status => {}

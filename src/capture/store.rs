@@ -50,10 +50,10 @@ impl Store {
         let io = |error| StoreError::Io { path: path.to_owned(), error };
         fs::create_dir_all(path).map_err(io)?;
         let directory = File::open(path).map_err(io)?;
-        match rustix::fs::flock(&directory, rustix::fs::FlockOperation::NonBlockingLockExclusive) {
-            Err(rustix::io::Errno::WOULDBLOCK) => return Err(StoreError::Busy { path: path.to_owned() }),
-            // Some network file systems have no locks: then two writers are the user's own affair.
-            Ok(()) | Err(_) => {}
+        // Other errors pass: some network file systems have no locks, then two writers are the user's own affair.
+        let lock = rustix::fs::flock(&directory, rustix::fs::FlockOperation::NonBlockingLockExclusive);
+        if lock == Err(rustix::io::Errno::WOULDBLOCK) {
+            return Err(StoreError::Busy { path: path.to_owned() });
         }
         let partial = path.join(PARTIAL);
         match fs::remove_dir_all(&partial) {

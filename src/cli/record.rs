@@ -147,7 +147,7 @@ fn record_pid(args: &RecordArgs, pid: u32, control: &Control, screen: &mut Scree
 }
 
 fn record_command(args: &RecordArgs, control: &Control, screen: &mut Screen) -> anyhow::Result<(Summary, PathBuf)> {
-    let name = args.command.first().map(|program| Path::new(program)).and_then(Path::file_name).unwrap_or_default();
+    let name = args.command.first().map(Path::new).and_then(Path::file_name).unwrap_or_default();
     let path = match &args.output {
         Some(path) => path.clone(),
         None => free_name(&file_name(&name.to_string_lossy()), |_| false),
@@ -164,7 +164,9 @@ fn record_command(args: &RecordArgs, control: &Control, screen: &mut Screen) -> 
     for doubt in &launch.doubts {
         screen.notice(&Notice::new("", doubt.as_str()));
     }
-    screen.say(&launch.variables.iter().map(|(variable, value)| format!("{variable}={value}\n")).collect::<String>());
+    for (variable, value) in &launch.variables {
+        screen.say(&format!("heaptriage: starting with {variable}={value}\n"));
+    }
     let mut child = launch.command.spawn().with_context(|| format!("cannot start {}", name.display()))?;
     control.supervise(&child);
     let opened = LiveProcess::open(child.id()).map_err(anyhow::Error::from).and_then(|process| {
@@ -189,7 +191,7 @@ fn record_command(args: &RecordArgs, control: &Control, screen: &mut Screen) -> 
         screen.notice(&Notice::new(spool.display().to_string(), "dumps of other processes that the command started are left here; record such a process with --pid"));
     }
     match status {
-        Some(status) if !status.success() => screen.notice(&Notice::new(name.to_string_lossy(), format!("the command ended with {status}"))),
+        Some(status) if !status.success() && summary.end != End::Length => screen.notice(&Notice::new(name.to_string_lossy(), format!("the command ended with {status}"))),
         Some(_) => {}
         None => screen.notice(&Notice::new(name.to_string_lossy(), format!("the command goes on as pid {}", child.id()))),
     }
