@@ -22,7 +22,8 @@ pub const WARNING: &str = "attaching gdb stops every thread of the process while
 /// The commands gdb gets. `prefix` is that of jemalloc's functions.
 pub fn arguments(pid: u32, prefix: &str) -> Vec<String> {
     let call = format!("call (int){prefix}mallctl(\"prof.dump\", (void*)0, (void*)0, (void*)0, (unsigned long)0)");
-    let mut arguments: Vec<String> = ["--nx", "--batch", "-iex", "set debuginfod enabled off", "-iex", "set auto-load off"].map(String::from).into();
+    let mut arguments: Vec<String> =
+        ["--nx", "--batch", "-iex", "set debuginfod enabled off", "-iex", "set auto-load off"].map(String::from).into();
     arguments.extend(["-p".to_owned(), pid.to_string(), "-ex".to_owned(), call, "-ex".to_owned(), "detach".to_owned()]);
     arguments
 }
@@ -51,7 +52,10 @@ pub fn dump(process: &LiveProcess, prefix: &str) -> Result<(), String> {
                 std::thread::sleep(Duration::from_secs(1));
                 let _ = gdb.kill();
                 let _ = gdb.wait();
-                return Err(format!("the call in gdb did not return within {} s: a thread holds the allocator's lock; gdb was ended", PATIENCE.as_secs()));
+                return Err(format!(
+                    "the call in gdb did not return within {} s: a thread holds the allocator's lock; gdb was ended",
+                    PATIENCE.as_secs()
+                ));
             }
             Err(error) => return Err(format!("gdb: {error}")),
         }

@@ -185,8 +185,7 @@ fn settings(process: &LiveProcess, modules: &[Module]) -> Option<String> {
             Some(String::from_utf8_lossy(value).into_owned())
         })
     };
-    let read: Vec<&str> =
-        modules.iter().filter_map(|m| Some(m.program.as_ref()?.jemalloc.as_ref()?.variable.as_str())).collect();
+    let read: Vec<&str> = modules.iter().filter_map(|m| Some(m.program.as_ref()?.jemalloc.as_ref()?.variable.as_str())).collect();
     match read.first() {
         Some(variable) => value(variable),
         None => value("MALLOC_CONF").or_else(|| value("_RJEM_MALLOC_CONF")),

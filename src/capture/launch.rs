@@ -192,7 +192,8 @@ mod tests {
 
     #[test]
     fn a_program_that_cannot_profile_is_started_with_a_doubt() {
-        let launch = prepare(&words("sleep 1"), Path::new("/c/.dumps"), &LaunchOptions { dump_interval: 1 << 30, ..Default::default() }).unwrap();
+        let launch =
+            prepare(&words("sleep 1"), Path::new("/c/.dumps"), &LaunchOptions { dump_interval: 1 << 30, ..Default::default() }).unwrap();
         assert_eq!(launch.doubts.len(), 1, "{:?}", launch.doubts);
         assert!(launch.doubts[0].contains("--preload"));
         let (variable, value) = &launch.variables[0];

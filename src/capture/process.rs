@@ -278,7 +278,10 @@ mod tests {
         assert_eq!(process.link("exe").unwrap(), std::env::current_exe().unwrap());
         assert!(matches!(LiveProcess::open(u32::MAX), Err(ProcessError::None { .. })));
         let kernel = LiveProcess::open(2);
-        assert!(matches!(kernel, Err(ProcessError::Kernel { .. } | ProcessError::None { .. } | ProcessError::Forbidden { .. })) || kernel.is_ok());
+        assert!(
+            matches!(kernel, Err(ProcessError::Kernel { .. } | ProcessError::None { .. } | ProcessError::Forbidden { .. }))
+                || kernel.is_ok()
+        );
     }
 
     #[test]

@@ -46,7 +46,11 @@ pub struct RecordOptions {
 
 impl std::fmt::Debug for RecordOptions {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("RecordOptions").field("every", &self.every).field("length", &self.length).field("dumps", &self.dumps).finish_non_exhaustive()
+        f.debug_struct("RecordOptions")
+            .field("every", &self.every)
+            .field("length", &self.length)
+            .field("dumps", &self.dumps)
+            .finish_non_exhaustive()
     }
 }
 
@@ -397,7 +401,11 @@ impl<'a> Recording<'a> {
         let copied = File::open(path).and_then(|mut from| io::copy(&mut from, &mut File::create(&partial)?));
         let whole = copied.and_then(|length| {
             let watch = self.watch.as_ref();
-            if watch.is_some_and(|watch| watch.is_finished(&partial, length)) { Ok(()) } else { Err(io::Error::other("it changed while it was copied")) }
+            if watch.is_some_and(|watch| watch.is_finished(&partial, length)) {
+                Ok(())
+            } else {
+                Err(io::Error::other("it changed while it was copied"))
+            }
         });
         whole.inspect_err(|_| drop(fs::remove_file(&partial)))?;
         self.store.publish(name)
@@ -486,7 +494,8 @@ impl<'a> Recording<'a> {
                 self.lost += 1;
                 if self.told.insert("written".to_owned()) {
                     let path = self.store.path().display().to_string();
-                    let message = format!("a snapshot could not be written: {error}; trying again at each snapshot, nothing half-written is left");
+                    let message =
+                        format!("a snapshot could not be written: {error}; trying again at each snapshot, nothing half-written is left");
                     (self.observe)(Event::Notice(Notice::new(path, message)));
                 }
                 false
@@ -530,7 +539,10 @@ impl<'a> Recording<'a> {
         if image != self.image {
             self.image = image;
             let name = self.process.stat().map_or_else(|_| String::new(), |stat| stat.name);
-            let message = format!("it executed another program ({}): snapshots before and after show different programs", crate::origin::printable(&name));
+            let message = format!(
+                "it executed another program ({}): snapshots before and after show different programs",
+                crate::origin::printable(&name)
+            );
             self.tell(self.pid_name(), message);
         } else if !due {
             return;

@@ -180,7 +180,9 @@ fn record_command(args: &RecordArgs, control: &Control, screen: &mut Screen) -> 
             return Err(error.context(format!("the command ended before it could be recorded: {status}")));
         }
     };
-    store.put(describe::FILE, &description.to_json(None)).with_context(|| format!("cannot write {}", path.join(describe::FILE).display()))?;
+    store
+        .put(describe::FILE, &description.to_json(None))
+        .with_context(|| format!("cannot write {}", path.join(describe::FILE).display()))?;
     screen.started(&description, &path);
     let dumps = DumpPattern::for_prefix(&spool.join("jeprof"));
     let mut summary = record(args, &process, description, &store, dumps, true, control, screen)?;
@@ -188,10 +190,15 @@ fn record_command(args: &RecordArgs, control: &Control, screen: &mut Screen) -> 
     // Only when nothing is left in it: dumps of other processes are not ours to remove.
     let left = std::fs::remove_dir(&spool).is_err() && std::fs::read_dir(&spool).is_ok_and(|mut entries| entries.next().is_some());
     if left {
-        screen.notice(&Notice::new(spool.display().to_string(), "dumps of other processes that the command started are left here; record such a process with --pid"));
+        screen.notice(&Notice::new(
+            spool.display().to_string(),
+            "dumps of other processes that the command started are left here; record such a process with --pid",
+        ));
     }
     match status {
-        Some(status) if !status.success() && summary.end != End::Length => screen.notice(&Notice::new(name.to_string_lossy(), format!("the command ended with {status}"))),
+        Some(status) if !status.success() && summary.end != End::Length => {
+            screen.notice(&Notice::new(name.to_string_lossy(), format!("the command ended with {status}")))
+        }
         Some(_) => {}
         None => screen.notice(&Notice::new(name.to_string_lossy(), format!("the command goes on as pid {}", child.id()))),
     }
@@ -450,7 +457,8 @@ impl Screen {
             }
             _ => String::new(),
         };
-        let line = format!("RSS {}, {} since the start{rate}   {} snapshots, {} dumps", snapped.rss, signed_iec(grown), self.count, self.dumps);
+        let line =
+            format!("RSS {}, {} since the start{rate}   {} snapshots, {} dumps", snapped.rss, signed_iec(grown), self.count, self.dumps);
         let width = rustix::termios::tcgetwinsize(std::io::stderr()).map_or(80, |size| usize::from(size.ws_col)).max(20);
         let line: String = line.chars().take(width - 1).collect();
         self.write(&format!("\r\x1b[K{line}"));
