@@ -3,10 +3,20 @@
 //! Nothing here knows of processes, stacks or profiles: a file goes in, segments, symbols, sections
 //! and debug information come out. Every offset and size in the file is untrusted.
 
+pub mod bodies;
+pub mod catalogue;
+pub mod code;
 pub mod dwarf;
 pub mod elf;
+pub mod facts;
 pub mod file;
+pub mod glue;
 pub mod names;
+pub mod texts;
+pub mod type_name;
+pub mod types;
+pub mod units;
+pub mod unwind;
 
 use std::path::PathBuf;
 use thiserror::Error;

@@ -1,0 +1,453 @@
+//! Everything that skipped-drop and ownership analysis needs to know of one binary, read in one go.
+//!
+//! [`ownership_facts`] opens the files and puts together what the other modules of this folder read:
+//! types and statics, the bodies and machine code of the functions that matter, exception tables,
+//! drop glue. The result owns its data; analysis works on it without touching a file.
+
+use super::BinaryError;
+use super::bodies::{Body, FunctionName, Functions};
+use super::catalogue;
+use super::code::{self, Code, Flow, Memory};
+use super::dwarf::{self, Sections};
+use super::elf::{ElfFile, Machine};
+use super::glue::{self, GlueGraph};
+use super::names;
+use super::texts::Texts;
+use super::type_name;
+use super::types::{TypeKind, TypeTable};
+use super::units::{EntryOffset, Origin, Units};
+use super::unwind::{CallSite, UnwindTable};
+use crate::address::{BuildId, Svma};
+use hashbrown::{HashMap, HashSet};
+use rustc_hash::FxBuildHasher;
+use std::path::{Path, PathBuf};
+
+/// How much of a binary can be read: decides what an analysis may claim.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Level {
+    /// No symbols at all.
+    Nothing,
+    /// A symbol table.
+    Symbols,
+    /// Line tables: names of inlined calls without paths.
+    LineTables,
+    /// Functions and inlined calls with their paths; no types (`debug = 1`).
+    Lines,
+    /// Types, variables, everything (`debug = 2`).
+    Types,
+}
+
+/// A function that is called from the functions in [`OwnershipFacts::functions`].
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Callee {
+    /// Its first address.
+    pub address: u64,
+    /// Path without arguments.
+    pub path: String,
+    /// The type that it destroys, when it is drop glue.
+    pub destroys: Option<String>,
+    /// Its name in full: index into [`OwnershipFacts::names`]; `None` where only the symbol is known.
+    pub name: Option<u32>,
+    /// Index into [`OwnershipFacts::functions`]; `None` for functions that were not looked at.
+    pub function: Option<u32>,
+}
+
+/// A function with everything known of it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Function {
+    /// Name, inlined calls, variables.
+    pub body: Body,
+    /// Calls, jumps and branches; `None` on machines without a decoder.
+    pub code: Option<Code>,
+    /// Where calls unwind to.
+    pub call_sites: Vec<CallSite>,
+    /// Source line of calls: (address of the call, file as in the line table, line). Only for calls to functions that are looked at.
+    pub call_lines: Vec<(u64, u32)>,
+}
+
+/// What is known of a binary.
+#[derive(Debug)]
+pub struct OwnershipFacts {
+    /// The file as given.
+    pub path: PathBuf,
+    /// Its identity.
+    pub build_id: Option<BuildId>,
+    /// Its machine code.
+    pub machine: Machine,
+    /// Time of the last change of the file.
+    pub modified: Option<std::time::SystemTime>,
+    /// How much can be read.
+    pub level: Level,
+    /// Units of Rust code that is not the standard library.
+    pub rust_units: usize,
+    /// Units of C++.
+    pub cpp_units: usize,
+    /// Skeleton units whose split debug information was not found.
+    pub missing_split: usize,
+    /// Parts of the debug information that could not be read.
+    pub damaged: usize,
+    /// Functions have landing pads: not built with `panic = "abort"`.
+    pub unwinds: bool,
+    /// Types, statics, virtual tables.
+    pub types: TypeTable,
+    /// Functions that matter, by entry; then those known from symbols only, by address.
+    pub functions: Vec<Function>,
+    /// Names that bodies and callees refer to.
+    pub names: Vec<FunctionName>,
+    /// Names of variables.
+    pub texts: Texts,
+    /// Called functions, by address.
+    pub callees: Vec<Callee>,
+    /// Calls to functions that matter: (address of the call, target), by address.
+    pub calls: Vec<(u64, u64)>,
+    /// Drop glue.
+    pub glue: GlueGraph,
+    /// Drop glue inlined in drop glue, as type names: what the first's destructor destroys.
+    pub nested: Vec<(String, String)>,
+    /// Paths of types with a `Drop` implementation, without arguments, sorted.
+    pub drop_impls: Vec<String>,
+}
+
+/// What to read besides the binary itself.
+#[derive(Clone, Debug, Default)]
+pub struct Options {
+    /// The file with the debug information, where it is kept apart.
+    pub debug_file: Option<PathBuf>,
+    /// Addresses of interest, in the file's own addresses: the functions around them are looked at too.
+    pub addresses: Vec<u64>,
+}
+
+/// Wrappers of wrappers of functions that skip a drop: how far callers are followed.
+const DEEPEST_WRAPPER: usize = 4;
+/// Functions that are looked at in full.
+const MOST_FUNCTIONS: usize = 200_000;
+
+/// Reads a binary.
+///
+/// # Errors
+/// When the file cannot be opened or is no ELF file. Missing or damaged debug information is no error: see [`OwnershipFacts::level`].
+pub fn ownership_facts(path: &Path, options: &Options) -> Result<OwnershipFacts, BinaryError> {
+    let elf = ElfFile::open(path)?;
+    let separate = match &options.debug_file {
+        Some(file) => Some(ElfFile::open(file)?),
+        None => None,
+    };
+    let debug = separate.as_ref().unwrap_or(&elf);
+    let split = SplitFiles::find(path, options.debug_file.as_deref(), debug);
+    let package = split.package.as_ref().and_then(|package| dwarf::load_package(package, Sections::ForSymbols));
+    let units = Units::read(dwarf::load(debug, None, Sections::ForSymbols), |id, parent| match &package {
+        Some(package) => package.find_cu(gimli::DwoId(id), parent).ok().flatten(),
+        None => Some(dwarf::load_split(split.loose.get(&id)?, parent, Sections::ForSymbols)),
+    });
+    let types = TypeTable::read(&units);
+    let mut functions = Functions::read(&units, &types);
+    let memory = Memory::new(&elf);
+    let unwind = UnwindTable::read(&elf);
+
+    let symbols = if debug.has_symbol_table() { debug } else { &elf };
+    let glue = GlueGraph::read(symbols, &memory, &named_glue(&units, &types, &mut functions));
+    let mut reader = Reader { elf: &elf, symbols, units: &units, types: &types, functions: &mut functions, memory: &memory, unwind: &unwind, glue: &glue };
+    let (bodies, calls) = reader.bodies(&options.addresses);
+    let callees = reader.callees(&bodies);
+    let nested = reader.nested();
+
+    let count = |origin| units.plans.iter().filter(|plan| plan.origin == origin).count();
+    Ok(OwnershipFacts {
+        path: path.to_owned(),
+        build_id: elf.build_id().cloned(),
+        machine: elf.machine(),
+        modified: elf.file().modified(),
+        level: level(&units, &types, symbols),
+        rust_units: count(Origin::Rust),
+        cpp_units: count(Origin::Cpp),
+        missing_split: units.missing_split,
+        damaged: units.damaged,
+        unwinds: bodies.iter().any(|function| !function.call_sites.is_empty()),
+        drop_impls: drop_impls(symbols),
+        functions: bodies,
+        names: functions.names,
+        texts: functions.texts,
+        callees,
+        calls,
+        glue,
+        nested,
+        types,
+    })
+}
+
+fn level(units: &Units<'_>, types: &TypeTable, symbols: &ElfFile) -> Level {
+    let has_types = types.ids().any(|id| matches!(types.kind(id), TypeKind::Struct | TypeKind::Enum));
+    if has_types {
+        Level::Types
+    } else if types.functions.iter().any(|function| function.path != 0 && types.split(function.path).0 != 0) {
+        Level::Lines
+    } else if units.read_ones().next().is_some() {
+        Level::LineTables
+    } else if symbols.has_symbol_table() {
+        Level::Symbols
+    } else {
+        Level::Nothing
+    }
+}
+
+/// Destructors that debug information names: glue and `drop_slow` with their arguments, also where symbols leave them out.
+fn named_glue(units: &Units<'_>, types: &TypeTable, functions: &mut Functions) -> Vec<(u64, u64, Option<String>)> {
+    let mut found = Vec::new();
+    for index in 0..functions.places.len() {
+        let place = functions.places[index];
+        let Some(path) = types.function_path(place.entry) else { continue };
+        let (_, name) = types.split(path);
+        if type_name::base(name) == "drop_in_place" {
+            found.push((place.start, place.end, glue::subject_of(name)));
+        } else if type_name::base(name) == "drop_slow" {
+            let id = functions.name(units, types, place.entry);
+            found.push((place.start, place.end, counted(&functions.names[id as usize])));
+        }
+    }
+    found
+}
+
+/// `alloc::sync::Arc<T>` of `alloc::sync::Arc::drop_slow` with argument T.
+fn counted(name: &FunctionName) -> Option<String> {
+    let owner = name.path.strip_suffix("::drop_slow")?;
+    let argument = name.arguments.first()?;
+    Some(format!("{owner}<{}>", argument.name))
+}
+
+fn drop_impls(symbols: &ElfFile) -> Vec<String> {
+    let mut found: Vec<String> = Vec::new();
+    for symbol in symbols.symbols() {
+        let is_drop = [&b"Drop$GT$4drop"[..], b"4Drop4drop"].iter().any(|part| memchr::memmem::find(symbol.name, part).is_some());
+        if !is_drop {
+            continue;
+        }
+        let name = names::demangle(&String::from_utf8_lossy(symbol.name)).into_owned();
+        let head = name.strip_suffix("::drop").and_then(type_name::split_impl);
+        if let Some((subject, "core::ops::drop::Drop")) = head {
+            found.push(type_name::without_arguments(subject));
+        }
+    }
+    found.sort_unstable();
+    found.dedup();
+    found
+}
+
+/// Split debug information beside a binary.
+struct SplitFiles {
+    package: Option<ElfFile>,
+    loose: HashMap<u64, ElfFile, FxBuildHasher>,
+}
+
+impl SplitFiles {
+    /// Looks for `<binary>.dwp`, then for the `.dwo` files where the compiler wrote them or beside the binary.
+    fn find(path: &Path, debug_file: Option<&Path>, debug: &ElfFile) -> Self {
+        let mut split = SplitFiles { package: None, loose: HashMap::default() };
+        let skeletons = dwarf::skeletons(&dwarf::load(debug, None, Sections::ForSymbols));
+        if skeletons.is_empty() {
+            return split;
+        }
+        for file in [Some(path), debug_file].into_iter().flatten() {
+            let mut name = file.as_os_str().to_owned();
+            name.push(".dwp");
+            if let Ok(package) = ElfFile::open(Path::new(&name)) {
+                split.package = Some(package);
+                return split;
+            }
+        }
+        let beside = path.parent().unwrap_or(Path::new(""));
+        for skeleton in skeletons {
+            let written = skeleton.directory.join(&skeleton.name);
+            let moved = skeleton.name.file_name().map(|name| beside.join(name));
+            let found = [Some(written), moved].into_iter().flatten().find_map(|file| ElfFile::open(&file).ok());
+            if let Some(file) = found.filter(|file| dwarf::split_id(file) == Some(skeleton.id)) {
+                split.loose.insert(skeleton.id, file);
+            }
+        }
+        split
+    }
+}
+
+struct Reader<'r, 'd> {
+    elf: &'r ElfFile,
+    symbols: &'r ElfFile,
+    units: &'r Units<'d>,
+    types: &'r TypeTable,
+    functions: &'r mut Functions,
+    memory: &'r Memory<'r>,
+    unwind: &'r UnwindTable,
+    glue: &'r GlueGraph,
+}
+
+impl Reader<'_, '_> {
+    /// The functions that matter, and calls to them.
+    fn bodies(&mut self, addresses: &[u64]) -> (Vec<Function>, Vec<(u64, u64)>) {
+        let mut calls: Vec<(u64, u64)> = Vec::new();
+        let mut entries: Vec<EntryOffset> = self.functions.relevant.clone();
+        let mut unnamed: Vec<(u64, u64)> = Vec::new();
+        let mut seen: HashSet<EntryOffset, FxBuildHasher> = entries.iter().copied().collect();
+        let mut seen_unnamed: HashSet<u64, FxBuildHasher> = HashSet::default();
+        let mut functions: HashMap<EntryOffset, Function, FxBuildHasher> = HashMap::default();
+
+        let mut want = |this: &Self, address: u64, entries: &mut Vec<EntryOffset>| {
+            if let Some(place) = this.functions.at(address) {
+                if seen.insert(place.entry) {
+                    entries.push(place.entry);
+                }
+            } else if let Some(range) = this.unwind.function(address).or_else(|| this.symbol_range(address))
+                && seen_unnamed.insert(range.0) {
+                    unnamed.push(range);
+                }
+        };
+        for &address in addresses {
+            want(self, address, &mut entries);
+        }
+        let mut targets: HashSet<u64, FxBuildHasher> = self.functions.listed.iter().map(|&(address, _)| address).collect();
+        let arena_glue = self.glue.destructors().iter().filter(|destructor| {
+            destructor.subject.as_deref().is_some_and(|subject| catalogue::mentions_arena(subject) && catalogue::arena_elements(subject).is_some())
+        });
+        targets.extend(arena_glue.map(|destructor| destructor.start));
+        for _ in 0..DEEPEST_WRAPPER {
+            let found = code::callers(self.elf, self.memory, &targets);
+            for &(call, _) in &found {
+                want(self, call, &mut entries);
+            }
+            calls.extend(found);
+            // Generic functions among them may be wrappers: who calls those?
+            targets.clear();
+            for entry in std::mem::take(&mut entries) {
+                if functions.len() >= MOST_FUNCTIONS {
+                    break;
+                }
+                let Some(body) = self.functions.load(self.units, self.types, entry) else { continue };
+                let name = &self.functions.names[body.name as usize];
+                if !name.arguments.is_empty() || !body.locals.is_empty() {
+                    targets.extend(body.ranges.first().map(|range| range.0));
+                }
+                let function = self.with_code(body);
+                functions.insert(entry, function);
+            }
+            if targets.is_empty() {
+                break;
+            }
+        }
+        let mut result: Vec<Function> = functions.into_values().collect();
+        result.sort_by_key(|function| function.body.entry);
+        unnamed.sort_unstable();
+        for range in unnamed {
+            let name = self.symbol_name(range.0);
+            self.functions.names.push(name);
+            let name = self.functions.names.len() as u32 - 1;
+            let body = Body { name, ranges: vec![range], ..Body::default() };
+            result.push(self.with_code(body));
+        }
+        calls.sort_unstable();
+        calls.dedup();
+        self.add_call_lines(&mut result, &calls);
+        (result, calls)
+    }
+
+    fn symbol_range(&self, address: u64) -> Option<(u64, u64)> {
+        let symbol = self.symbols.symbol_at(Svma::new(address))?;
+        Some((symbol.start.get(), symbol.start.get().saturating_add(symbol.size)))
+    }
+
+    fn symbol_name(&self, address: u64) -> FunctionName {
+        let Some(symbol) = self.symbols.symbol_at(Svma::new(address)) else { return FunctionName::default() };
+        let linkage = String::from_utf8_lossy(symbol.name);
+        let name = names::demangle(&linkage).into_owned();
+        FunctionName { path: type_name::without_arguments(&name), name, ..FunctionName::default() }
+    }
+
+    fn with_code(&self, body: Body) -> Function {
+        let code = code::skeleton(self.elf, self.memory, &body.ranges);
+        let call_sites = body.ranges.iter().flat_map(|&(start, _)| self.unwind.call_sites(self.elf, start)).collect();
+        Function { body, code, call_sites, call_lines: Vec::new() }
+    }
+
+    /// Looks up the source lines of calls to functions that matter.
+    fn add_call_lines(&self, functions: &mut [Function], calls: &[(u64, u64)]) {
+        for function in functions {
+            let mut wanted: Vec<u64> = Vec::new();
+            for &(start, end) in &function.body.ranges {
+                let from = calls.partition_point(|&(call, _)| call < start);
+                let to = calls.partition_point(|&(call, _)| call < end);
+                wanted.extend(calls[from..to].iter().map(|&(call, _)| call));
+            }
+            if wanted.is_empty() || function.body.entry == 0 {
+                continue;
+            }
+            function.call_lines = self.lines(function.body.entry, &wanted);
+        }
+    }
+
+    /// The line of each address by the line program of an entry's unit.
+    fn lines(&self, entry: EntryOffset, addresses: &[u64]) -> Vec<(u64, u32)> {
+        let mut found = Vec::new();
+        let Some(unit) = self.units.plan_of(entry).and_then(|plan| self.units.cached(plan)) else { return found };
+        let Some(program) = unit.line_program.clone() else { return found };
+        let mut rows = program.rows();
+        let mut before: Option<(u64, u32)> = None;
+        while let Ok(Some((_, row))) = rows.next_row() {
+            if let Some((start, line)) = before {
+                for &address in addresses.iter().filter(|&&address| start <= address && address < row.address()) {
+                    found.push((address, line));
+                }
+            }
+            let line = row.line().map_or(0, |line| u32::try_from(line.get()).unwrap_or(0));
+            before = (!row.end_sequence()).then_some((row.address(), line));
+        }
+        found.sort_unstable();
+        found.dedup_by_key(|(address, _)| *address);
+        found
+    }
+
+    fn callees(&mut self, functions: &[Function]) -> Vec<Callee> {
+        let mut targets: Vec<u64> = functions
+            .iter()
+            .filter_map(|function| function.code.as_ref())
+            .flat_map(|code| code.steps.iter())
+            .filter_map(|step| match step.flow {
+                Flow::Call(target) | Flow::Jump(target) => target,
+                _ => None,
+            })
+            .collect();
+        targets.sort_unstable();
+        targets.dedup();
+        let by_start: HashMap<u64, u32, FxBuildHasher> =
+            (0..).zip(functions).filter_map(|(index, function)| Some((function.body.ranges.first()?.0, index))).collect();
+        targets
+            .into_iter()
+            .map(|address| {
+                let destroys = self.glue.at(address).and_then(|destructor| destructor.subject.clone());
+                let function = by_start.get(&address).copied();
+                if let Some(import) = self.memory.import(address) {
+                    return Callee { address, path: import.to_owned(), ..Callee::default() };
+                }
+                let place = self.functions.at(address).filter(|place| place.start == address);
+                let name = place.map(|place| self.functions.name(self.units, self.types, place.entry));
+                let path = match name {
+                    Some(name) => self.functions.names[name as usize].path.clone(),
+                    None => self.symbol_name(address).path,
+                };
+                Callee { address, path, destroys, name, function }
+            })
+            .collect()
+    }
+
+    fn nested(&mut self) -> Vec<(String, String)> {
+        let mut found: Vec<(String, String)> = Vec::new();
+        for (outer, inner) in std::mem::take(&mut self.functions.nested_glue) {
+            let mut subject = |entry| {
+                let name = self.functions.name(self.units, self.types, entry);
+                let name = &self.functions.names[name as usize];
+                glue::subject_of(&name.name).or_else(|| counted(name))
+            };
+            if let (Some(outer), Some(inner)) = (subject(outer), subject(inner)) {
+                found.push((outer, inner));
+            }
+        }
+        found.sort_unstable();
+        found.dedup();
+        found
+    }
+}
