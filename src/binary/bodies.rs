@@ -250,7 +250,8 @@ impl Functions {
                 }
                 continue;
             };
-            let Some(depth) = depth.checked_sub(first).and_then(|depth| usize::try_from(depth).ok()).filter(|&depth| depth < DEEPEST_BODY) else {
+            let Some(depth) = depth.checked_sub(first).and_then(|depth| usize::try_from(depth).ok()).filter(|&depth| depth < DEEPEST_BODY)
+            else {
                 return Ok(());
             };
             if depth == 0 && !open.is_empty() {
@@ -263,7 +264,10 @@ impl Functions {
             match abbreviation.tag() {
                 gimli::DW_TAG_subprogram if depth == 0 => {
                     body.ranges = attributes.ranges(units, plan, unit);
-                    body.returns = attributes.type_entry.and_then(|entry| types.at(entry)).or_else(|| self.origin_type(units, types, attributes.origin));
+                    body.returns = attributes
+                        .type_entry
+                        .and_then(|entry| types.at(entry))
+                        .or_else(|| self.origin_type(units, types, attributes.origin));
                 }
                 _ if outer.skip => {}
                 gimli::DW_TAG_inlined_subroutine if body.inlined.len() < MOST_INLINED => {
@@ -381,7 +385,11 @@ impl UnitBodies {
                     let attributes = BodyAttributes::read(units, plan, unit, entries, abbreviation.attributes())?;
                     let ranges = attributes.ranges(units, plan, unit);
                     self.places.extend(ranges.iter().map(|&(start, end)| Place { start, end, entry }));
-                    let glue = attributes.origin.filter(|&origin| interests.is_glue(origin)).unwrap_or(if interests.is_glue(entry) { entry } else { 0 });
+                    let glue = attributes.origin.filter(|&origin| interests.is_glue(origin)).unwrap_or(if interests.is_glue(entry) {
+                        entry
+                    } else {
+                        0
+                    });
                     around = Around { function: entry, concrete: !ranges.is_empty(), frame: entry, glue };
                 }
                 gimli::DW_TAG_variable | gimli::DW_TAG_formal_parameter if around.function != 0 => {
@@ -510,12 +518,17 @@ fn interest(types: &TypeTable, path: PathId) -> (Option<Interest>, bool, bool) {
         let is_arena = catalogue::mentions_arena(inside) && catalogue::arena_elements(inside).is_some();
         return (is_arena.then_some(Interest::Container), true, true);
     }
-    if catalogue::may_be_listed(plain) && (is_library || !has_scope && matches!(plain, "into_bump_slice" | "into_bump_slice_mut" | "into_bump_str")) {
+    if catalogue::may_be_listed(plain)
+        && (is_library || !has_scope && matches!(plain, "into_bump_slice" | "into_bump_slice_mut" | "into_bump_str"))
+    {
         return (Some(Interest::Listed), is_library, false);
     }
     let scope_text = if root == "bumpalo" { types.path(scope) } else { String::new() };
     let is_method = root == "bumpalo" && (scope_text.starts_with("bumpalo::collections") || scope_text.starts_with("bumpalo::boxed"));
-    let is_generic_method = is_library && root != "bumpalo" && catalogue::mentions_arena(name) && type_name::type_arguments(name).iter().any(|argument| argument.starts_with("&bumpalo::Bump"));
+    let is_generic_method = is_library
+        && root != "bumpalo"
+        && catalogue::mentions_arena(name)
+        && type_name::type_arguments(name).iter().any(|argument| argument.starts_with("&bumpalo::Bump"));
     ((is_method || is_generic_method).then_some(Interest::Container), is_library, plain == "drop_slow")
 }
 
@@ -669,7 +682,9 @@ fn read_name(units: &Units<'_>, types: &TypeTable, entry: EntryOffset) -> Functi
     }
     let path = match linkage {
         Some(linkage) => names::demangle(&linkage).into_owned(),
-        None => types.function_path(entry).map(|path| types.path(path)).filter(|path| !path.is_empty()).unwrap_or_else(|| found.name.clone()),
+        None => {
+            types.function_path(entry).map(|path| types.path(path)).filter(|path| !path.is_empty()).unwrap_or_else(|| found.name.clone())
+        }
     };
     found.path = type_name::without_arguments(&path);
     if found.arguments.is_empty() {
@@ -721,9 +736,10 @@ fn file_name<'d>(units: &Units<'d>, plan: &UnitPlan<'d>, unit: &Unit<'d>, index:
     let name = text(file.path_name())?;
     let mut path = String::new();
     if !name.starts_with('/')
-        && let Some(directory) = file.directory(header).and_then(text) {
-            path = directory;
-        }
+        && let Some(directory) = file.directory(header).and_then(text)
+    {
+        path = directory;
+    }
     if !path.is_empty() && !path.ends_with('/') {
         path.push('/');
     }

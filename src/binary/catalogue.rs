@@ -67,7 +67,12 @@ impl SiteKind {
     pub fn loses_its_own_block(self) -> bool {
         matches!(
             self,
-            SiteKind::BoxLeak | SiteKind::VecLeak | SiteKind::StringLeak | SiteKind::RcIntoRaw | SiteKind::ArcIntoRaw | SiteKind::CStringIntoRaw
+            SiteKind::BoxLeak
+                | SiteKind::VecLeak
+                | SiteKind::StringLeak
+                | SiteKind::RcIntoRaw
+                | SiteKind::ArcIntoRaw
+                | SiteKind::CStringIntoRaw
         )
     }
 
@@ -236,7 +241,9 @@ pub fn arena_elements(type_name: &str) -> Option<Vec<&str>> {
     let (path, _) = type_name::split_arguments(type_name)?;
     let arguments = type_name::type_arguments(type_name);
     match path {
-        "bumpalo::collections::vec::Vec" | "bumpalo::boxed::Box" => return Some(arguments.first().map(|&element| vec![element]).unwrap_or_default()),
+        "bumpalo::collections::vec::Vec" | "bumpalo::boxed::Box" => {
+            return Some(arguments.first().map(|&element| vec![element]).unwrap_or_default());
+        }
         _ => {}
     }
     let &(_, allocator, elements) = ALLOCATOR_CONTAINERS.iter().find(|(container, ..)| *container == path)?;

@@ -178,7 +178,9 @@ pub fn callers(elf: &ElfFile, memory: &Memory<'_>, targets: &HashSet<u64, FxBuil
                 0xff => continue,
                 _ => (5, false),
             };
-            let Some(distance) = bytes.get(at + len - 4..at + len).and_then(|four| four.try_into().ok()).map(i32::from_le_bytes) else { continue };
+            let Some(distance) = bytes.get(at + len - 4..at + len).and_then(|four| four.try_into().ok()).map(i32::from_le_bytes) else {
+                continue;
+            };
             let next = start.wrapping_add((at + len) as u64);
             let address = next.wrapping_add_signed(i64::from(distance));
             let target = if indirect { memory.pointer(address) } else { Some(address) };
@@ -268,7 +270,12 @@ mod tests {
     fn decode(bytes: &[u8]) -> Code {
         let elf = ElfFile::open(&std::env::current_exe().unwrap()).unwrap();
         let mut code = Code::default();
-        decoder(Machine::X86_64).unwrap().decode(bytes, 0x1000, &Memory { elf: &elf, slots: HashMap::default(), imports: Vec::new() }, &mut code);
+        decoder(Machine::X86_64).unwrap().decode(
+            bytes,
+            0x1000,
+            &Memory { elf: &elf, slots: HashMap::default(), imports: Vec::new() },
+            &mut code,
+        );
         code
     }
 
@@ -292,7 +299,11 @@ mod tests {
     fn imports_are_named() {
         let elf = ElfFile::open(&std::env::current_exe().unwrap()).unwrap();
         let memory = Memory::new(&elf);
-        let named = memory.slots.values().filter_map(|&target| memory.import(target)).any(|name| name == "free" || name == "memcpy" || name == "malloc");
+        let named = memory
+            .slots
+            .values()
+            .filter_map(|&target| memory.import(target))
+            .any(|name| name == "free" || name == "memcpy" || name == "malloc");
         assert!(named, "a dynamically linked test program imports from libc");
     }
 

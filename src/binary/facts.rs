@@ -146,7 +146,16 @@ pub fn ownership_facts(path: &Path, options: &Options) -> Result<OwnershipFacts,
 
     let symbols = if debug.has_symbol_table() { debug } else { &elf };
     let glue = GlueGraph::read(symbols, &memory, &named_glue(&units, &types, &mut functions));
-    let mut reader = Reader { elf: &elf, symbols, units: &units, types: &types, functions: &mut functions, memory: &memory, unwind: &unwind, glue: &glue };
+    let mut reader = Reader {
+        elf: &elf,
+        symbols,
+        units: &units,
+        types: &types,
+        functions: &mut functions,
+        memory: &memory,
+        unwind: &unwind,
+        glue: &glue,
+    };
     let (bodies, calls) = reader.bodies(&options.addresses);
     let callees = reader.callees(&bodies);
     let nested = reader.nested();
@@ -294,16 +303,20 @@ impl Reader<'_, '_> {
                     entries.push(place.entry);
                 }
             } else if let Some(range) = this.unwind.function(address).or_else(|| this.symbol_range(address))
-                && seen_unnamed.insert(range.0) {
-                    unnamed.push(range);
-                }
+                && seen_unnamed.insert(range.0)
+            {
+                unnamed.push(range);
+            }
         };
         for &address in addresses {
             want(self, address, &mut entries);
         }
         let mut targets: HashSet<u64, FxBuildHasher> = self.functions.listed.iter().map(|&(address, _)| address).collect();
         let arena_glue = self.glue.destructors().iter().filter(|destructor| {
-            destructor.subject.as_deref().is_some_and(|subject| catalogue::mentions_arena(subject) && catalogue::arena_elements(subject).is_some())
+            destructor
+                .subject
+                .as_deref()
+                .is_some_and(|subject| catalogue::mentions_arena(subject) && catalogue::arena_elements(subject).is_some())
         });
         targets.extend(arena_glue.map(|destructor| destructor.start));
         for _ in 0..DEEPEST_WRAPPER {

@@ -60,7 +60,8 @@ impl GlueGraph {
         // Of several names of one address the one from debug information is first: it names the type in full.
         graph.destructors.sort_by_key(|a| (a.start, a.subject.is_none()));
         graph.destructors.dedup_by_key(|destructor| destructor.start);
-        let index: HashMap<u64, u32, FxBuildHasher> = (0..).zip(&graph.destructors).map(|(index, destructor)| (destructor.start, index)).collect();
+        let index: HashMap<u64, u32, FxBuildHasher> =
+            (0..).zip(&graph.destructors).map(|(index, destructor)| (destructor.start, index)).collect();
         for destructor in &mut graph.destructors {
             let Some(code) = code::skeleton(elf, memory, &[(destructor.start, destructor.end)]) else { break };
             let targets = code.steps.iter().filter_map(|step| match step.flow {

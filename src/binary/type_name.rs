@@ -288,7 +288,10 @@ mod tests {
         same("alloc::boxed::Box<dyn a::B, alloc::alloc::Global>", "alloc::boxed::Box<dyn a::B>");
         assert_ne!(key("&mut T"), key("&T"));
         assert_eq!(key("&mut T"), "&mut T");
-        assert_eq!(display("alloc::vec::Vec<alloc::vec::Vec<u8, alloc::alloc::Global>, alloc::alloc::Global>"), "alloc::vec::Vec<alloc::vec::Vec<u8>>");
+        assert_eq!(
+            display("alloc::vec::Vec<alloc::vec::Vec<u8, alloc::alloc::Global>, alloc::alloc::Global>"),
+            "alloc::vec::Vec<alloc::vec::Vec<u8>>"
+        );
     }
 
     proptest::proptest! {

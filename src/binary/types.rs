@@ -337,7 +337,13 @@ impl<'d> UnitTypes<'d> {
         Some(parsed)
     }
 
-    fn read_entries(&mut self, units: &Units<'d>, plan: &UnitPlan<'d>, unit: &Unit<'d>, entries: &mut EntriesRaw<'_, Reader<'d>>) -> gimli::Result<()> {
+    fn read_entries(
+        &mut self,
+        units: &Units<'d>,
+        plan: &UnitPlan<'d>,
+        unit: &Unit<'d>,
+        entries: &mut EntriesRaw<'_, Reader<'d>>,
+    ) -> gimli::Result<()> {
         let mut open: Vec<Scope> = Vec::new();
         while !entries.is_empty() {
             let depth = entries.next_depth();
@@ -401,9 +407,10 @@ impl<'d> UnitTypes<'d> {
             }
             gimli::DW_TAG_subrange_type => {
                 if let (Scope::Type(index, _), Some(count)) = (scope, attributes.count)
-                    && let Some(ParsedType { wrap: Wrap::Array(length), .. }) = self.types.get_mut(index as usize) {
-                        *length = Some(count);
-                    }
+                    && let Some(ParsedType { wrap: Wrap::Array(length), .. }) = self.types.get_mut(index as usize)
+                {
+                    *length = Some(count);
+                }
                 Scope::Skip
             }
             gimli::DW_TAG_variable => {
@@ -447,13 +454,21 @@ impl<'d> UnitTypes<'d> {
             gimli::DW_TAG_enumeration_type => TypeKind::Enum,
             gimli::DW_TAG_array_type => TypeKind::Array,
             gimli::DW_TAG_subroutine_type => TypeKind::Function,
-            gimli::DW_TAG_pointer_type | gimli::DW_TAG_reference_type | gimli::DW_TAG_rvalue_reference_type | gimli::DW_TAG_ptr_to_member_type => TypeKind::Pointer,
+            gimli::DW_TAG_pointer_type
+            | gimli::DW_TAG_reference_type
+            | gimli::DW_TAG_rvalue_reference_type
+            | gimli::DW_TAG_ptr_to_member_type => TypeKind::Pointer,
             _ => TypeKind::Struct,
         };
         let wrap = match (tag, attributes.name) {
-            (gimli::DW_TAG_typedef | gimli::DW_TAG_const_type | gimli::DW_TAG_volatile_type | gimli::DW_TAG_restrict_type | gimli::DW_TAG_atomic_type, _) => {
-                Wrap::Alias
-            }
+            (
+                gimli::DW_TAG_typedef
+                | gimli::DW_TAG_const_type
+                | gimli::DW_TAG_volatile_type
+                | gimli::DW_TAG_restrict_type
+                | gimli::DW_TAG_atomic_type,
+                _,
+            ) => Wrap::Alias,
             (gimli::DW_TAG_array_type, _) => Wrap::Array(None),
             (_, Some(_)) => Wrap::Named,
             (gimli::DW_TAG_pointer_type, None) => Wrap::Suffix("*"),
@@ -526,7 +541,8 @@ fn read_attributes<'d>(
         let attribute = entries.read_attribute(spec)?;
         match spec.name() {
             gimli::DW_AT_name => {
-                found.name = units.dwarf(plan).attr_string(unit, attribute.value()).ok().map(|name| name.slice()).filter(|name| !name.is_empty());
+                found.name =
+                    units.dwarf(plan).attr_string(unit, attribute.value()).ok().map(|name| name.slice()).filter(|name| !name.is_empty());
             }
             gimli::DW_AT_type => found.target = units.reference(plan, attribute.value()).unwrap_or(0),
             gimli::DW_AT_specification | gimli::DW_AT_abstract_origin => {
@@ -588,7 +604,14 @@ impl Default for Merger {
     fn default() -> Self {
         let mut table = TypeTable::default();
         table.paths.push((0, TextId::default()));
-        Merger { table, path_table: HashTable::new(), targets: Vec::new(), aliases: Vec::new(), static_types: Vec::new(), vtable_types: Vec::new() }
+        Merger {
+            table,
+            path_table: HashTable::new(),
+            targets: Vec::new(),
+            aliases: Vec::new(),
+            static_types: Vec::new(),
+            vtable_types: Vec::new(),
+        }
     }
 }
 
