@@ -10,5 +10,6 @@ pub mod ledger;
 pub mod owner;
 pub mod series;
 pub mod size_class;
+pub mod suppress;
 pub mod trend;
 pub mod view;

@@ -19,6 +19,7 @@ pub mod smaps;
 pub mod stats_json;
 pub mod stats_text;
 pub mod status;
+pub mod suppressions;
 
 use crate::origin::{Position, Warning};
 use std::fmt;

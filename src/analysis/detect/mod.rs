@@ -302,4 +302,4 @@ mod tests {
 }
 
 #[cfg(test)]
-mod fixture;
+pub(crate) mod fixture;
