@@ -2,12 +2,14 @@
 
 pub mod detect;
 pub mod estimate;
+pub mod export;
 pub mod filter;
 pub mod finding;
 pub mod group;
 pub mod judge;
 pub mod ledger;
 pub mod owner;
+pub mod recording;
 pub mod series;
 pub mod size_class;
 pub mod suppress;

@@ -1,5 +1,11 @@
 //! Analysis results to bytes: one renderer a format. Reports never compute.
 
+pub mod callgrind;
 pub mod document;
+pub mod dot;
+pub mod firefox;
 pub mod markdown;
+pub mod pprof;
+pub mod speedscope;
+pub mod stacks_json;
 pub mod text;
