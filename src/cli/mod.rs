@@ -4,7 +4,9 @@
 //! and one line in `Command`. No library function sees clap.
 
 pub mod args;
+pub mod convert;
 pub mod meta;
+pub mod open;
 pub mod output;
 pub mod record;
 pub mod symbols;
@@ -92,6 +94,7 @@ impl Context {
 /// The subcommands, one line each.
 #[derive(Debug, Subcommand)]
 enum Command {
+    Convert(convert::ConvertArgs),
     /// Make a capture directory of a live process, or of a command started with profiling on.
     Record(record::RecordArgs),
     /// Print a completion script for a shell.
@@ -114,6 +117,7 @@ pub fn main() -> ExitCode {
         let _ = rayon::ThreadPoolBuilder::new().num_threads(context.global.jobs).build_global();
     }
     let result = match cli.command {
+        Command::Convert(args) => convert::run(&args, &context),
         Command::Record(args) => record::run(args, &context),
         Command::Completions(args) => meta::completions(&args),
         Command::Man(args) => meta::man(&args),

@@ -10,6 +10,7 @@
 //! name has no line, so that a viewer that knows the binary by its build-id may still name it.
 
 use crate::analysis::export::{Amount, ExportFrame, ExportSample, Profile};
+use crate::model::frame::Role;
 use crate::pprof_proto as proto;
 use flate2::{Compression, GzBuilder};
 use hashbrown::HashMap;
@@ -47,12 +48,29 @@ fn message(profile: &Profile) -> proto::Profile {
         period: i64::try_from(profile.interval).unwrap_or(i64::MAX),
         time_nanos: profile.unix_ms.map_or(0, |ms| ms.saturating_mul(1_000_000)),
         default_sample_type: texts.id("inuse_space"),
+        drop_frames: drop_frames(profile).map_or(0, |frames| texts.id(&frames)),
         comment: profile.comments.iter().map(|comment| texts.id(comment)).collect(),
         ..proto::Profile::default()
     };
     out.sample = profile.samples.iter().map(|sample| self::sample(profile, sample, &mut texts)).collect();
     out.string_table = texts.list;
     out
+}
+
+/// A regular expression for the allocator's own functions: pprof leaves them out, and what they called, so that bytes
+/// stand with who asked for them. It compares names without their arguments.
+fn drop_frames(profile: &Profile) -> Option<String> {
+    let mut names: Vec<String> = profile
+        .frames
+        .iter()
+        .filter(|frame| frame.named && frame.role == Role::Allocator)
+        .filter_map(|frame| profile.names.get(frame.function).split('(').next())
+        .filter(|name| !name.is_empty())
+        .map(regex::escape)
+        .collect();
+    names.sort_unstable();
+    names.dedup();
+    (!names.is_empty()).then(|| format!("^(?:{})$", names.join("|")))
 }
 
 fn sample(profile: &Profile, sample: &ExportSample, texts: &mut Texts) -> proto::Sample {
@@ -190,6 +208,7 @@ mod tests {
         assert_eq!(text(out.default_sample_type), "inuse_space");
         let period = out.period_type.clone().unwrap();
         assert_eq!((text(period.r#type), text(period.unit), out.period), ("space", "bytes", 1024));
+        assert_eq!(text(out.drop_frames), "^(?:malloc)$");
         assert_eq!(out.time_nanos, 1_763_650_000_123_000_000);
         assert_eq!(out.comment.iter().map(|&c| text(c)).collect::<Vec<_>>(), ["made by a test"]);
         let mapping = &out.mapping[0];

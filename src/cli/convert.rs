@@ -1,0 +1,230 @@
+//! `convert`: a dump or a capture in the format of another tool.
+
+use super::open::{self, Named};
+use super::output::{Format, Output};
+use super::symbols::SymbolArgs;
+use super::{Context, Outcome};
+use crate::analysis::export::{Builder, Dump, Profile, add_dump};
+use crate::analysis::filter::Filter;
+use crate::analysis::recording::recording;
+use crate::capture::OpenOptions;
+use crate::model::heap::{HeapProfile, Sampling};
+use crate::model::snapshot::{Part, Snapshot, TimeSource};
+use crate::report::{callgrind, dot, firefox, pprof, speedscope, stacks_json};
+use crate::units::Bytes;
+use clap::{Args, ValueEnum};
+use flate2::{Compression, GzBuilder};
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+/// Write a dump or a capture in the format of another tool: pprof, speedscope, Firefox Profiler, KCachegrind, Graphviz.
+///
+/// Every frame is kept and values are estimates (unsampled per stack). Of a capture the last dump is converted, unless
+/// --snapshot names another; the Firefox Profiler gets all of them over time.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  heaptriage convert 1763650000123.heap -o leak.pb.gz && go tool pprof -http=: leak.pb.gz
+  heaptriage convert capture/ --to firefox -o leak.firefox.json.gz")]
+pub struct ConvertArgs {
+    /// A dump, a pprof profile, a capture directory, or `-`.
+    #[arg(required = true, value_name = "INPUT")]
+    inputs: Vec<PathBuf>,
+    /// File to write; `-` for standard output. Its extension tells the format, unless --to does; `.gz` compresses.
+    #[arg(short, long, value_name = "OUT")]
+    output: Option<PathBuf>,
+    /// Format to write.
+    #[arg(long, value_name = "FORMAT")]
+    to: Option<To>,
+    /// Which snapshot of a capture: its name, or its number from 1; negative numbers count from the last.
+    #[arg(long, value_name = "NAME|N", allow_hyphen_values = true)]
+    snapshot: Option<String>,
+    /// Tell threads apart, where the dump does.
+    #[arg(long)]
+    threads: bool,
+    /// Numbers as sampled, without undoing the sampling.
+    #[arg(long)]
+    raw_samples: bool,
+    /// Leave out directories of paths, and thread names.
+    #[arg(long)]
+    redact: bool,
+    #[command(flatten)]
+    symbols: SymbolArgs,
+}
+
+/// What `convert` writes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum To {
+    /// pprof protobuf, gzip compressed (.pb.gz, .pprof).
+    Pprof,
+    /// One line a stack for flamegraph tools (.folded, .collapsed).
+    Folded,
+    /// speedscope.app (.speedscope.json).
+    Speedscope,
+    /// profiler.firefox.com: allocations over time, RSS and live tracks (.firefox.json).
+    Firefox,
+    /// Frames and stacks as plain JSON (.json).
+    Json,
+    /// One row a stack (.csv).
+    Csv,
+    /// KCachegrind and QCachegrind (.callgrind, callgrind.out.*).
+    Callgrind,
+    /// Graphviz call graph (.dot, .gv).
+    Dot,
+}
+
+/// Extensions, longest first where one ends in another.
+const EXTENSIONS: [(&str, To); 16] = [
+    (".speedscope.json", To::Speedscope),
+    (".firefox.json", To::Firefox),
+    (".profile.json", To::Firefox),
+    (".json", To::Json),
+    (".speedscope", To::Speedscope),
+    (".pb", To::Pprof),
+    (".pprof", To::Pprof),
+    (".prof", To::Pprof),
+    (".folded", To::Folded),
+    (".collapsed", To::Folded),
+    (".stacks", To::Folded),
+    (".csv", To::Csv),
+    (".callgrind", To::Callgrind),
+    (".cachegrind", To::Callgrind),
+    (".dot", To::Dot),
+    (".gv", To::Dot),
+];
+
+impl To {
+    /// The format that a file's name asks for.
+    fn of_path(path: &Path) -> anyhow::Result<To> {
+        let name = path.file_name().map(|name| name.to_string_lossy().to_ascii_lowercase()).unwrap_or_default();
+        let plain = name.strip_suffix(".gz").unwrap_or(&name);
+        if plain.starts_with("callgrind.out.") {
+            return Ok(To::Callgrind);
+        }
+        let found = EXTENSIONS.iter().find(|(extension, _)| plain.ends_with(extension));
+        if let Some((_, to)) = found {
+            return Ok(*to);
+        }
+        let help = match plain.rsplit('.').next() {
+            Some("svg") => "`heaptriage flamegraph` writes SVG",
+            Some("html") => "`heaptriage report --format html` and `heaptriage flamegraph --format html` write HTML",
+            Some("parquet") => "`heaptriage fleet export` writes Parquet",
+            _ => "say it with --to, or name the file .pb.gz, .folded, .speedscope.json, .firefox.json, .json, .csv, .callgrind or .dot",
+        };
+        anyhow::bail!("the name `{}` does not tell a format\n  help: {help}", crate::origin::printable(&path.display().to_string()))
+    }
+}
+
+/// Runs `convert`.
+///
+/// # Errors
+/// No format, nothing usable in the inputs, no such snapshot, or the output cannot be written.
+pub fn run(args: &ConvertArgs, context: &Context) -> anyhow::Result<Outcome> {
+    let to = match (args.to, &args.output) {
+        (Some(to), _) => to,
+        (None, Some(path)) if path != Path::new("-") => To::of_path(path)?,
+        _ => anyhow::bail!("no format to convert to\n  help: name a file with -o, or a format with --to"),
+    };
+    let format = if to == To::Pprof { Format::Pprof } else { Format::Json };
+    let mut output = Output::create(args.output.as_deref(), format)?;
+    let input = open::named(&args.inputs, &args.symbols, &OpenOptions { threads: args.threads })?;
+    context.notices(&input.notices);
+    let filter = Filter { raw_samples: args.raw_samples, ..Filter::default() };
+    let compressed = to != To::Pprof && args.output.as_ref().is_some_and(|path| path.extension().is_some_and(|e| e.eq_ignore_ascii_case("gz")));
+    if compressed {
+        let mut gzip = GzBuilder::new().write(&mut output, Compression::default());
+        write(to, args, &input, &filter, &mut gzip)?;
+        gzip.finish()?;
+    } else {
+        write(to, args, &input, &filter, &mut output)?;
+    }
+    output.finish()?;
+    Ok(Outcome::Done)
+}
+
+fn write(to: To, args: &ConvertArgs, input: &Named, filter: &Filter, out: &mut impl Write) -> anyhow::Result<()> {
+    if to == To::Firefox {
+        let title = input.timeline.process.name.as_deref().filter(|_| !args.redact).unwrap_or("heap");
+        return Ok(firefox::write(&recording(&input.timeline, &input.symbols, filter, title, args.redact), out)?);
+    }
+    let snapshot = pick(&input.timeline.snapshots, args.snapshot.as_deref())?;
+    let profile = profile(input, snapshot, filter, args.redact);
+    match to {
+        To::Pprof => pprof::write(&profile, out)?,
+        To::Folded => stacks_json::write_folded(&profile, out)?,
+        To::Speedscope => speedscope::write(&profile, out)?,
+        To::Json => stacks_json::write(&profile, out)?,
+        To::Csv => stacks_json::write_csv(&profile, out)?,
+        To::Callgrind => callgrind::write(&profile, out)?,
+        To::Dot | To::Firefox => dot::write(&profile, out)?,
+    }
+    Ok(())
+}
+
+/// The snapshot asked for, else the last with a dump.
+fn pick<'a>(snapshots: &'a [Snapshot], asked: Option<&str>) -> anyhow::Result<(&'a Snapshot, &'a HeapProfile)> {
+    let dumps: Vec<(&Snapshot, &HeapProfile)> = snapshots.iter().filter_map(|s| Some((s, s.heap.as_ref()?))).collect();
+    let Some(&last) = dumps.last() else {
+        anyhow::bail!("no heap dump among the inputs: there are no stacks to convert");
+    };
+    let Some(asked) = asked else { return Ok(last) };
+    if let Some(found) = dumps.iter().find(|(s, _)| s.name == asked) {
+        return Ok(*found);
+    }
+    let number: Option<i64> = asked.parse().ok();
+    let index = number.and_then(|n| match n {
+        1.. => usize::try_from(n - 1).ok(),
+        _ => usize::try_from(n.checked_neg()?).ok().and_then(|back| dumps.len().checked_sub(back)),
+    });
+    index.and_then(|index| dumps.get(index)).copied().ok_or_else(|| {
+        let names: Vec<&str> = dumps.iter().map(|(s, _)| s.name.as_str()).collect();
+        let shown = crate::origin::printable(&names[..names.len().min(5)].join(", ")).into_owned();
+        let more = if names.len() > 5 { format!(" and {} more", names.len() - 5) } else { String::new() };
+        anyhow::anyhow!("no snapshot `{}` with a dump\n  help: there are {shown}{more}", crate::origin::printable(asked))
+    })
+}
+
+/// One dump with what is known of it.
+fn profile(input: &Named, (snapshot, heap): (&Snapshot, &HeapProfile), filter: &Filter, redact: bool) -> Profile {
+    let process = input.timeline.process.name.as_deref().filter(|_| !redact);
+    let mut builder = Builder::new(process.unwrap_or(&snapshot.name), redact);
+    let about = builder.about();
+    about.unix_ms = is_timed(snapshot).then_some(snapshot.unix_ms);
+    about.comments = comments(snapshot, heap, filter, redact);
+    add_dump(&mut builder, &Dump { heap, stacks: &input.timeline.stacks, symbols: &input.symbols }, filter);
+    builder.finish()
+}
+
+fn is_timed(snapshot: &Snapshot) -> bool {
+    !matches!(snapshot.time_source, TimeSource::Sequence | TimeSource::ArgumentOrder)
+}
+
+/// How the profile was made.
+fn comments(snapshot: &Snapshot, heap: &HeapProfile, filter: &Filter, redact: bool) -> Vec<String> {
+    let file = snapshot.file(Part::Heap).unwrap_or(&snapshot.name);
+    let file = if redact { "a heap dump" } else { file.rsplit('/').next().unwrap_or(file) };
+    let values = match (heap.sampling, filter.raw_samples) {
+        (Sampling::Exact, _) => "every allocation was recorded".to_owned(),
+        (Sampling::Interval(interval), true) => format!("values as sampled, 1 sample per {}, not scaled", Bytes::new(interval.get())),
+        (Sampling::Interval(interval), false) => {
+            format!("values are estimates: 1 sample per {}, scaled by 1/(1-exp(-size/interval)) per stack", Bytes::new(interval.get()))
+        }
+    };
+    vec![format!("heaptriage {} from {file}", env!("CARGO_PKG_VERSION")), values]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn extensions_tell_the_format() {
+        let of = |name: &str| To::of_path(Path::new(name)).unwrap();
+        assert_eq!(of("x/leak.pb.gz"), To::Pprof);
+        assert_eq!(of("leak.speedscope.json"), To::Speedscope);
+        assert_eq!(of("leak.firefox.json.gz"), To::Firefox);
+        assert_eq!(of("LEAK.JSON"), To::Json);
+        assert_eq!(of("callgrind.out.4121"), To::Callgrind);
+        assert!(To::of_path(Path::new("leak.svg")).unwrap_err().to_string().contains("flamegraph"));
+        assert!(To::of_path(Path::new("leak")).is_err());
+    }
+}
