@@ -207,7 +207,8 @@ impl Builder {
     /// Adds a table of stacks; values are then added with [`Builder::add`].
     pub fn source<'a>(&mut self, stacks: &'a StackTable, symbols: &'a Symbols, space: &'a AddressSpace) -> Source<'a> {
         let first_mapping = self.profile.mappings.len() as u32;
-        let build_id = |path: &str| symbols.modules.iter().find(|m| m.path == path).and_then(|m| m.build_id.as_ref()).map(ToString::to_string);
+        let build_id =
+            |path: &str| symbols.modules.iter().find(|m| m.path == path).and_then(|m| m.build_id.as_ref()).map(ToString::to_string);
         for mapping in space.mappings() {
             let path = mapping.path().map_or_else(|| mapping.display_name(), String::from_utf8_lossy);
             let build_id = build_id(&path);
@@ -521,8 +522,14 @@ pub(crate) mod tests {
             remedy: None,
         });
         let counts = |objects, bytes| Sampled { objects, bytes };
-        let sample = |stack, objects: u64, all: u64| Sample { stack, live: counts(objects, objects * 64), accumulated: counts(all, all * 64) };
-        let part = |thread, stack, objects: u64| ThreadSample { thread, stack, live: counts(objects, objects * 64), accumulated: counts(objects, objects * 64) };
+        let sample =
+            |stack, objects: u64, all: u64| Sample { stack, live: counts(objects, objects * 64), accumulated: counts(all, all * 64) };
+        let part = |thread, stack, objects: u64| ThreadSample {
+            thread,
+            stack,
+            live: counts(objects, objects * 64),
+            accumulated: counts(objects, objects * 64),
+        };
         let mapping = |start: u64, end: u64, name: &[u8]| Mapping {
             range: AddrRange::new(Avma::new(start), Avma::new(end)),
             perms: *b"r-xp",

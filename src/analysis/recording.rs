@@ -100,7 +100,9 @@ fn counters(snapshots: &[Snapshot]) -> Vec<Counter> {
         ("RSS", "Resident bytes: sum of smaps, else VmRSS.", |s| {
             s.memory.as_ref().map(|m| m.total.rss).or_else(|| s.status.as_ref().and_then(|status| status.vm_rss))
         }),
-        ("allocated", "Live bytes as the allocator counts them, thread caches included.", |s| s.stats.as_ref().and_then(|stats| stats.allocated)),
+        ("allocated", "Live bytes as the allocator counts them, thread caches included.", |s| {
+            s.stats.as_ref().and_then(|stats| stats.allocated)
+        }),
         ("resident", "Bytes that the allocator takes for resident.", |s| s.stats.as_ref().and_then(|stats| stats.resident)),
         ("LazyFree", "Given back with MADV_FREE, still counted by the kernel.", |s| {
             s.memory.as_ref().map(|m| m.total.lazy_free).filter(|bytes| bytes.get() > 0)

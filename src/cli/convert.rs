@@ -129,7 +129,8 @@ pub fn run(args: &ConvertArgs, context: &Context) -> anyhow::Result<Outcome> {
     let input = open::named(&args.inputs, &args.symbols, &OpenOptions { threads: args.threads })?;
     context.notices(&input.notices);
     let filter = Filter { raw_samples: args.raw_samples, ..Filter::default() };
-    let compressed = to != To::Pprof && args.output.as_ref().is_some_and(|path| path.extension().is_some_and(|e| e.eq_ignore_ascii_case("gz")));
+    let compressed =
+        to != To::Pprof && args.output.as_ref().is_some_and(|path| path.extension().is_some_and(|e| e.eq_ignore_ascii_case("gz")));
     if compressed {
         let mut gzip = GzBuilder::new().write(&mut output, Compression::default());
         write(to, args, &input, &filter, &mut gzip)?;

@@ -44,9 +44,8 @@ fn names(opened: &Opened, args: &SymbolArgs) -> (Symbols, Vec<Notice>) {
     let Some(space) = spaces.max_by_key(|space| space.mappings().len()) else { return (Symbols::default(), Vec::new()) };
     let mut options = args.options();
     options.search_dirs.extend(opened.bin_dirs.iter().cloned());
-    let recorded = |(path, id): &(String, Option<String>)| {
-        Some(RecordedModule { path: path.clone(), build_id: BuildId::from_hex(id.as_deref()?)? })
-    };
+    let recorded =
+        |(path, id): &(String, Option<String>)| Some(RecordedModule { path: path.clone(), build_id: BuildId::from_hex(id.as_deref()?)? });
     options.recorded = timeline.process.modules.iter().filter_map(recorded).collect();
     symbolize(&timeline.stacks, space, &options)
 }

@@ -80,11 +80,7 @@ pub fn write(profile: &Profile, mut out: impl Write) -> std::io::Result<()> {
         // From paper white to a warm red with the cumulative share, dark enough text on all of it.
         let share = sum.bytes as f64 / whole.max(1.0);
         let fill = format!("#{:02x}{:02x}{:02x}", 255, (250.0 - 90.0 * share) as u8, (245.0 - 120.0 * share) as u8);
-        writeln!(
-            out,
-            "  n{i} [label=\"{label}\", fontsize={size:.1}, fillcolor=\"{fill}\", tooltip=\"{}\"];",
-            quoted(&name)
-        )?;
+        writeln!(out, "  n{i} [label=\"{label}\", fontsize={size:.1}, fillcolor=\"{fill}\", tooltip=\"{}\"];", quoted(&name))?;
     }
     let mut arrows: Vec<((usize, usize), Amount)> = edges
         .into_iter()

@@ -117,8 +117,12 @@ mod tests {
         let json: Json = serde_json::from_slice(&bytes).unwrap();
         let frames = json["shared"]["frames"].as_array().unwrap();
         let first = &json["profiles"][0];
-        let names: Vec<&str> =
-            first["samples"][0].as_array().unwrap().iter().map(|i| frames[i.as_u64().unwrap() as usize]["name"].as_str().unwrap()).collect();
+        let names: Vec<&str> = first["samples"][0]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|i| frames[i.as_u64().unwrap() as usize]["name"].as_str().unwrap())
+            .collect();
         assert_eq!(names, ["main", "app::serve", "app::parse", "malloc"]);
         assert_eq!(first["unit"], "bytes");
         assert_eq!(first["endValue"].as_i64().unwrap(), profile.total().0.bytes);
