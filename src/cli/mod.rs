@@ -9,6 +9,7 @@ pub mod meta;
 pub mod open;
 pub mod output;
 pub mod record;
+pub mod suppress;
 pub mod symbols;
 
 use clap::{Args, Parser, Subcommand};

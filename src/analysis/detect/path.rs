@@ -12,6 +12,7 @@
 //! which module they are from (`/library/alloc/src/raw_vec/mod.rs`), and the path is put together again from it.
 
 use crate::analysis::finding::FrameView;
+use crate::model::name::normalize;
 
 /// The `::`-separated path of a function; see the module's examples.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -56,118 +57,26 @@ impl Path {
     }
 }
 
-/// A name without generics, parameters, closures, hash and compiler suffixes.
+/// The normalised name without closures and compiler suffixes.
 fn plain(name: &str) -> String {
-    let name = name.split(" (.").next().unwrap_or(name);
-    let mut out = String::with_capacity(name.len());
-    take(name, &mut out, 0);
-    let out = out.trim().trim_start_matches("::");
-    // C++ prints the return type of function templates: `void walk(...)`. `operator new` has its blank within.
-    let out = match out.rsplit_once(' ') {
-        Some((before, last)) if !before.contains("operator") => last.trim_start_matches(['&', '*']),
-        _ => out,
-    };
-    let mut path = String::with_capacity(out.len());
-    for segment in out.split("::") {
-        if segment.is_empty() || segment.starts_with('{') || is_hash(segment) {
-            continue;
-        }
+    let name = normalize(before_suffix(name));
+    let mut path = String::with_capacity(name.len());
+    for segment in name.split("::").filter(|segment| !segment.is_empty() && !segment.starts_with('{')) {
         if !path.is_empty() {
             path.push_str("::");
         }
-        path.push_str(before_suffix(segment));
+        path.push_str(segment);
     }
     // Zig separates with dots.
     if path.contains("::") { path } else { path.replace('.', "::") }
 }
 
 /// Suffixes that compilers append to a function they split or cloned.
-const SUFFIXES: [&str; 5] = [".llvm.", ".constprop.", ".isra.", ".part.", ".cold"];
+const SUFFIXES: [&str; 6] = [" (.llvm.", ".llvm.", ".constprop.", ".isra.", ".part.", ".cold"];
 
-fn before_suffix(segment: &str) -> &str {
-    let end = SUFFIXES.iter().filter_map(|suffix| segment.find(suffix)).min();
-    &segment[..end.unwrap_or(segment.len())]
-}
-
-/// How deep `<<<A as B>::C as D>::E ...>` is followed; deeper nesting is dropped, as generics are.
-const DEEPEST_SELF: usize = 4;
-
-/// Appends what is kept of `text`: a leading `<Self as Trait>` gives Self, every other `<...>`, `(...)`, `[...]` goes.
-fn take(text: &str, out: &mut String, depth: usize) {
-    let text = text.trim().trim_start_matches(['&', '*']).trim_start();
-    let text = ["mut ", "const ", "dyn "].iter().find_map(|word| text.strip_prefix(word)).unwrap_or(text);
-    let mut rest = text;
-    if let Some(inner) = text.strip_prefix('<')
-        && let Some(end) = closing(inner)
-    {
-        let selfish = &inner[..end];
-        if depth < DEEPEST_SELF {
-            take(before_as(selfish), out, depth + 1);
-        }
-        rest = &inner[end + 1..];
-    }
-    let mut characters = rest.char_indices();
-    while let Some((at, c)) = characters.next() {
-        match c {
-            '<' if !out.ends_with("operator") => skip(rest, at, &mut characters),
-            '(' if rest[at..].starts_with("(anonymous namespace)") => skip(rest, at, &mut characters),
-            '(' if out.ends_with("operator") => {
-                out.push_str("()");
-                skip(rest, at, &mut characters);
-            }
-            '(' => return, // parameters: the rest says nothing of the path
-            '[' if !out.ends_with("operator") => skip(rest, at, &mut characters),
-            _ => out.push(c),
-        }
-    }
-}
-
-/// Moves past the bracket that closes the one at `open`; past everything where it is not closed.
-fn skip(text: &str, open: usize, characters: &mut std::str::CharIndices<'_>) {
-    let end = open + 1 + closing(&text[open + 1..]).unwrap_or(text.len() - open - 1);
-    while characters.clone().next().is_some_and(|(at, _)| at <= end) {
-        characters.next();
-    }
-}
-
-/// Where the bracket that is open before `text` closes.
-fn closing(text: &str) -> Option<usize> {
-    let (mut depth, mut before) = (1usize, ' ');
-    for (at, c) in text.char_indices() {
-        match c {
-            '<' | '(' | '[' => depth += 1,
-            '>' if before == '-' => {} // `->`
-            '>' | ')' | ']' => depth -= 1,
-            _ => {}
-        }
-        if depth == 0 {
-            return Some(at);
-        }
-        before = c;
-    }
-    None
-}
-
-/// `Type` of `Type as Trait`; nothing of `impl Trait for Type`, whose place is the module before it.
-fn before_as(text: &str) -> &str {
-    if text.starts_with("impl ") {
-        return "";
-    }
-    let mut depth = 0usize;
-    for (at, c) in text.char_indices() {
-        match c {
-            '<' | '(' | '[' => depth += 1,
-            '>' | ')' | ']' => depth = depth.saturating_sub(1),
-            ' ' if depth == 0 && text[at..].starts_with(" as ") => return &text[..at],
-            _ => {}
-        }
-    }
-    text
-}
-
-/// `h` and 16 hex digits: the legacy mangling's hash.
-fn is_hash(segment: &str) -> bool {
-    segment.len() == 17 && segment.starts_with('h') && segment[1..].bytes().all(|b| b.is_ascii_hexdigit())
+fn before_suffix(name: &str) -> &str {
+    let end = SUFFIXES.iter().filter_map(|suffix| name.find(suffix)).min();
+    &name[..end.unwrap_or(name.len())]
 }
 
 /// The module a source file of Rust's library or of a registry's crate holds.
@@ -216,10 +125,10 @@ mod tests {
             "<alloc::vec::Vec<T,A> as alloc::vec::spec_extend::SpecExtend<&T,core::slice::iter::Iter<T>>>::spec_extend",
             "alloc::vec::Vec::spec_extend",
         );
-        check("hashbrown::rustc_entry::<impl hashbrown::map::HashMap<K,V,S,A>>::rustc_entry", "hashbrown::rustc_entry::rustc_entry");
+        check("hashbrown::rustc_entry::<impl hashbrown::map::HashMap<K,V,S,A>>::rustc_entry", "hashbrown::map::HashMap::rustc_entry");
         check(
             "core::ops::function::impls::<impl core::ops::function::FnMut<A> for &mut F>::call_mut",
-            "core::ops::function::impls::call_mut",
+            "core::ops::function::FnMut::call_mut",
         );
         check("quarry::memo::run::{{closure}}", "quarry::memo::run");
         check("quarry[9f8e7d6c]::memo::run::{closure#0}", "quarry::memo::run");
