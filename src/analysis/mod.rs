@@ -9,6 +9,7 @@ pub mod group;
 pub mod judge;
 pub mod ledger;
 pub mod owner;
+pub mod ownership;
 pub mod recording;
 pub mod series;
 pub mod size_class;

@@ -8,6 +8,7 @@ pub mod convert;
 pub mod meta;
 pub mod open;
 pub mod output;
+pub mod owners;
 pub mod record;
 pub mod suppress;
 pub mod symbols;
@@ -98,6 +99,8 @@ enum Command {
     Convert(convert::ConvertArgs),
     /// Make a capture directory of a live process, or of a command started with profiling on.
     Record(record::RecordArgs),
+    /// Show who holds a type: ownership paths, the statics and thread-locals at their roots, reference cycles.
+    Owners(owners::OwnersArgs),
     /// Print a completion script for a shell.
     Completions(meta::CompletionsArgs),
     /// Print the manual page.
@@ -120,6 +123,7 @@ pub fn main() -> ExitCode {
     let result = match cli.command {
         Command::Convert(args) => convert::run(&args, &context),
         Command::Record(args) => record::run(args, &context),
+        Command::Owners(args) => owners::run(args, &context),
         Command::Completions(args) => meta::completions(&args),
         Command::Man(args) => meta::man(&args),
     };

@@ -22,6 +22,8 @@ pub enum Format {
     Folded,
     Svg,
     Pprof,
+    /// Graphviz.
+    Dot,
     /// The layout of `jeprof --text`, addresses and flooring included.
     Jeprof,
 }
@@ -40,6 +42,7 @@ impl Format {
             Format::Folded => "folded",
             Format::Svg => "svg",
             Format::Pprof => "pprof",
+            Format::Dot => "dot",
             Format::Jeprof => "jeprof",
         }
     }
@@ -55,7 +58,7 @@ impl Format {
     }
 }
 
-use Format::{Csv, Folded, Html, Jeprof, Json, Junit, Markdown, Pprof, Sarif, Svg, Text};
+use Format::{Csv, Dot, Folded, Html, Jeprof, Json, Junit, Markdown, Pprof, Sarif, Svg, Text};
 
 /// Which command writes which formats; the first is its default.
 pub const FORMATS: [(&str, &[Format]); 15] = [
@@ -69,7 +72,7 @@ pub const FORMATS: [(&str, &[Format]); 15] = [
     ("rss", &[Text, Json, Csv, Svg]),
     ("trend", &[Text, Json, Csv]),
     ("sites", &[Text, Json, Sarif]),
-    ("owners", &[Text, Json]),
+    ("owners", &[Text, Json, Dot]),
     ("check", &[Text, Json, Junit, Sarif]),
     ("doctor", &[Text, Json]),
     ("fleet", &[Text, Json]),

@@ -5,6 +5,7 @@ pub mod document;
 pub mod dot;
 pub mod firefox;
 pub mod markdown;
+pub mod ownership;
 pub mod pprof;
 pub mod speedscope;
 pub mod stacks_json;
