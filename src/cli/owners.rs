@@ -74,16 +74,26 @@ pub(super) fn notes(facts: &OwnershipFacts) -> Vec<String> {
     let mut notes = Vec::new();
     let first = match facts.level {
         Level::Types => "Debug info: types available, ownership at full strength.".to_owned(),
-        Level::Lines | Level::LineTables => "Debug info: line tables only, no types. Ownership is read from the drop glue in the machine code, \
+        Level::Lines | Level::LineTables => {
+            "Debug info: line tables only, no types. Ownership is read from the drop glue in the machine code, \
              without field names, statics and thread-locals; rebuild with debug = 2 for those."
-            .to_owned(),
-        Level::Symbols => "No debug info: ownership is read from the drop glue of the symbol table, incomplete; rebuild with debug = 2.".to_owned(),
-        Level::Nothing => "Neither debug info nor symbols: nothing can be said. Pass the unstripped binary, or its debug file with --debug-file.".to_owned(),
+                .to_owned()
+        }
+        Level::Symbols => {
+            "No debug info: ownership is read from the drop glue of the symbol table, incomplete; rebuild with debug = 2.".to_owned()
+        }
+        Level::Nothing => {
+            "Neither debug info nor symbols: nothing can be said. Pass the unstripped binary, or its debug file with --debug-file."
+                .to_owned()
+        }
     };
     notes.push(first);
     if facts.missing_split > 0 {
         let name = facts.path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-        notes.push(format!("The debug info is split and {} of its units were not found: put `{name}.dwp` next to the binary.", facts.missing_split));
+        notes.push(format!(
+            "The debug info is split and {} of its units were not found: put `{name}.dwp` next to the binary.",
+            facts.missing_split
+        ));
     }
     if facts.damaged > 0 {
         notes.push(format!("{} parts of the debug info are damaged and were left out.", facts.damaged));

@@ -80,12 +80,24 @@ pub fn json(report: &OwnersReport<'_>) -> serde_json::Result<String> {
         owners: owners
             .owners
             .iter()
-            .map(|owner| WireOwner { r#type: &owner.type_name, path: &owner.path, roots: &owner.roots, instances: owner.instances, strong_counts: owner.counts })
+            .map(|owner| WireOwner {
+                r#type: &owner.type_name,
+                path: &owner.path,
+                roots: &owner.roots,
+                instances: owner.instances,
+                strong_counts: owner.counts,
+            })
             .collect(),
         roots: owners
             .roots
             .iter()
-            .map(|root| WireRoot { r#static: &root.name, kind: kind(root), path: root.path.clone(), r#type: &root.type_name, strong_counts: root.counts })
+            .map(|root| WireRoot {
+                r#static: &root.name,
+                kind: kind(root),
+                path: root.path.clone(),
+                r#type: &root.type_name,
+                strong_counts: root.counts,
+            })
             .collect(),
         cycles: report
             .cycles
@@ -199,7 +211,12 @@ pub fn dot(report: &OwnersReport<'_>) -> String {
     if let Some(owners) = report.owners {
         let _ = writeln!(out, "  {} [style=bold];", quoted(target));
         for root in &owners.roots {
-            let _ = writeln!(out, "  {} [shape=ellipse, label={}];", quoted(&format!("root {}", root.name)), quoted(&format!("{}\n{}", root.name, kind(root))));
+            let _ = writeln!(
+                out,
+                "  {} [shape=ellipse, label={}];",
+                quoted(&format!("root {}", root.name)),
+                quoted(&format!("{}\n{}", root.name, kind(root)))
+            );
             let _ = writeln!(out, "  {} -> {} [label={}];", quoted(&format!("root {}", root.name)), quoted(target), quoted(&root.path));
         }
         for owner in owners.owners.iter().filter(|owner| !owner.is_library && report.show_owners) {

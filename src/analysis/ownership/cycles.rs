@@ -85,7 +85,9 @@ fn describe(graph: &Graph<'_>, component: &[NodeId], through_objects: bool) -> O
     let mut types: Vec<String> = component
         .iter()
         .map(|&node| graph.name(node))
-        .filter(|name| library::holding(name).is_none() && !name.starts_with("dyn ") && !name.starts_with(['(', '[']) && !is_part(graph, name))
+        .filter(|name| {
+            library::holding(name).is_none() && !name.starts_with("dyn ") && !name.starts_with(['(', '[']) && !is_part(graph, name)
+        })
         .map(|name| type_name::display(name).into_owned())
         .collect();
     types.sort_unstable();
@@ -101,16 +103,22 @@ fn describe(graph: &Graph<'_>, component: &[NodeId], through_objects: bool) -> O
     let (rank, why) = match (weak, cell) {
         (Some(weak), _) => (Rank::Low, format!("a `{}` leads back into it: looks handled", short(&weak))),
         (None, Some(cell)) if through_objects => {
-            let objects: Vec<String> = component.iter().map(|&node| graph.name(node)).filter(|name| name.starts_with("dyn ")).map(short).collect();
+            let objects: Vec<String> =
+                component.iter().map(|&node| graph.name(node)).filter(|name| name.starts_with("dyn ")).map(short).collect();
             let object = objects.first().map_or("a trait object", String::as_str);
-            let user = !library::is_standard(object.strip_prefix("dyn ").unwrap_or(object)) && component.iter().any(|&node| {
-                let name = graph.name(node);
-                name.strip_prefix("dyn ").is_some_and(|object| !library::is_standard(object))
-            });
-            let why = format!("it closes through `{object}`, and can be tied after construction through a `{}`", type_name::last_segment(cell));
+            let user = !library::is_standard(object.strip_prefix("dyn ").unwrap_or(object))
+                && component.iter().any(|&node| {
+                    let name = graph.name(node);
+                    name.strip_prefix("dyn ").is_some_and(|object| !library::is_standard(object))
+                });
+            let why =
+                format!("it closes through `{object}`, and can be tied after construction through a `{}`", type_name::last_segment(cell));
             (if user { Rank::Suspect } else { Rank::Low }, why)
         }
-        (None, Some(cell)) => (Rank::Suspect, format!("it can be tied after construction through a `{}`, and nothing in it is `Weak`", type_name::last_segment(cell))),
+        (None, Some(cell)) => (
+            Rank::Suspect,
+            format!("it can be tied after construction through a `{}`, and nothing in it is `Weak`", type_name::last_segment(cell)),
+        ),
         (None, None) => (Rank::Low, "nothing in it can change after construction: only `new_cyclic` could tie it".to_owned()),
     };
     let path = around(graph, component, &inside, through_objects)?;
@@ -161,12 +169,19 @@ fn around(graph: &Graph<'_>, component: &[NodeId], inside: &HashSet<NodeId, FxBu
     }
     let mut steps = best?;
     // Start at a type that people wrote.
-    let start = steps.iter().position(|step| library::holding(graph.name(step.from)).is_none() && !graph.name(step.from).starts_with("dyn "))?;
+    let start =
+        steps.iter().position(|step| library::holding(graph.name(step.from)).is_none() && !graph.name(step.from).starts_with("dyn "))?;
     steps.rotate_left(start);
     Some(format!("{} {}", short(graph.name(steps[0].from)), render(graph, &steps)))
 }
 
-fn way(graph: &Graph<'_>, from: NodeId, to: NodeId, inside: &HashSet<NodeId, FxBuildHasher>, allow: impl Fn(EdgeKind) -> bool) -> Option<Vec<Step>> {
+fn way(
+    graph: &Graph<'_>,
+    from: NodeId,
+    to: NodeId,
+    inside: &HashSet<NodeId, FxBuildHasher>,
+    allow: impl Fn(EdgeKind) -> bool,
+) -> Option<Vec<Step>> {
     let mut before: HashMap<NodeId, Step, FxBuildHasher> = HashMap::default();
     let mut queue = VecDeque::from([from]);
     while let Some(at) = queue.pop_front() {

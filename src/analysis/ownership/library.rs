@@ -162,8 +162,21 @@ fn without_inline_namespaces(path: &str) -> Cow<'_, str> {
 /// those of parking_lot, tokio and others count too.
 pub fn is_interior_mutable(name: &str) -> bool {
     const NAMES: [&str; 15] = [
-        "Cell", "RefCell", "UnsafeCell", "OnceCell", "LazyCell", "Mutex", "RwLock", "ReentrantLock", "ReentrantMutex", "OnceLock", "LazyLock",
-        "FairMutex", "AtomicPtr", "ArcSwapAny", "DashMap",
+        "Cell",
+        "RefCell",
+        "UnsafeCell",
+        "OnceCell",
+        "LazyCell",
+        "Mutex",
+        "RwLock",
+        "ReentrantLock",
+        "ReentrantMutex",
+        "OnceLock",
+        "LazyLock",
+        "FairMutex",
+        "AtomicPtr",
+        "ArcSwapAny",
+        "DashMap",
     ];
     NAMES.contains(&type_name::last_segment(name))
 }
@@ -171,7 +184,8 @@ pub fn is_interior_mutable(name: &str) -> bool {
 /// Names of numbers, texts by reference, pointers and functions: types that own nothing, whatever they point to.
 pub fn is_plain(name: &str) -> bool {
     const PRIMITIVES: [&str; 19] = [
-        "u8", "u16", "u32", "u64", "u128", "usize", "i8", "i16", "i32", "i64", "i128", "isize", "f32", "f64", "bool", "char", "str", "()", "!",
+        "u8", "u16", "u32", "u64", "u128", "usize", "i8", "i16", "i32", "i64", "i128", "isize", "f32", "f64", "bool", "char", "str", "()",
+        "!",
     ];
     PRIMITIVES.contains(&name)
         || name.starts_with(['&', '*'])
@@ -222,7 +236,10 @@ mod tests {
         let check = |name: &str, expected: Option<(Holding, Vec<&str>)>| assert_eq!(holding(name), expected, "{name}");
         check("alloc::vec::Vec<u8, alloc::alloc::Global>", Some((Holding::Elements, vec!["u8"])));
         check("alloc::vec::Vec<u8, &bumpalo::Bump<1>>", Some((Holding::ArenaElements, vec!["u8"])));
-        check("std::collections::hash::map::HashMap<a::K, a::V, s::S, alloc::alloc::Global>", Some((Holding::Elements, vec!["a::K", "a::V"])));
+        check(
+            "std::collections::hash::map::HashMap<a::K, a::V, s::S, alloc::alloc::Global>",
+            Some((Holding::Elements, vec!["a::K", "a::V"])),
+        );
         check("std::__cxx11::basic_string<char, std::char_traits<char>, std::allocator<char> >", Some((Holding::Block, vec![])));
         check("std::vector<Doc, std::allocator<Doc> >", Some((Holding::Elements, vec!["Doc"])));
         check("std::vector<Doc, std::pmr::polymorphic_allocator<Doc> >", Some((Holding::ArenaElements, vec!["Doc"])));

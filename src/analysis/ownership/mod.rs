@@ -299,16 +299,15 @@ impl<'f> Graph<'f> {
             _ if type_name::base(name) == "core::mem::manually_drop::ManuallyDrop" => EdgeKind::Undropped,
             TypeKind::Struct | TypeKind::Enum | TypeKind::Array => EdgeKind::Inline,
         };
-        let members: Vec<(TypeId, String)> = types
-            .members(id)
-            .iter()
-            .filter_map(|member| Some((member.target?, types.texts.get(member.label).to_owned())))
-            .collect();
+        let members: Vec<(TypeId, String)> =
+            types.members(id).iter().filter_map(|member| Some((member.target?, types.texts.get(member.label).to_owned()))).collect();
         let mut marked: Vec<String> = Vec::new();
         let mut raw = false;
         for (target, label) in members {
             let target_name = types.name(target);
-            raw |= target_name.starts_with('*') || target_name.starts_with("core::ptr::non_null::NonNull<") || target_name.starts_with("core::ptr::unique::Unique<");
+            raw |= target_name.starts_with('*')
+                || target_name.starts_with("core::ptr::non_null::NonNull<")
+                || target_name.starts_with("core::ptr::unique::Unique<");
             match target_name.strip_prefix("core::marker::PhantomData<").and_then(|rest| rest.strip_suffix('>')) {
                 Some(marker) => marked.push(marker.to_owned()),
                 None => self.link(node, &target_name, kind, &label),
@@ -398,7 +397,9 @@ mod tests {
     #[test]
     fn short_names() {
         assert_eq!(
-            short("std::collections::hash::map::HashMap<alloc::string::String, alloc::sync::Arc<a::S, alloc::alloc::Global>, std::hash::random::RandomState, alloc::alloc::Global>"),
+            short(
+                "std::collections::hash::map::HashMap<alloc::string::String, alloc::sync::Arc<a::S, alloc::alloc::Global>, std::hash::random::RandomState, alloc::alloc::Global>"
+            ),
             "HashMap<String, Arc<S>>"
         );
         assert_eq!(short("&mut (u8, a::B)"), "&mut (u8, B)");

@@ -127,10 +127,12 @@ impl Graph<'_> {
             return vec![exact];
         }
         let suffix = format!("::{name}");
-        self.ids().filter(|&node| {
-            let base = type_name::base(self.name(node));
-            base == name || base.ends_with(&suffix)
-        }).collect()
+        self.ids()
+            .filter(|&node| {
+                let base = type_name::base(self.name(node));
+                base == name || base.ends_with(&suffix)
+            })
+            .collect()
     }
 
     /// Who holds the types that `name` means.
@@ -138,7 +140,8 @@ impl Graph<'_> {
         let targets = self.matching(name);
         let ways = Ways::to(self, &targets);
         let roots = self.roots(&ways);
-        let mut result = Owners { targets: targets.iter().map(|&node| type_name::display(self.name(node)).into_owned()).collect(), ..Owners::default() };
+        let mut result =
+            Owners { targets: targets.iter().map(|&node| type_name::display(self.name(node)).into_owned()).collect(), ..Owners::default() };
         result.targets.sort_unstable();
         result.targets.dedup();
 
@@ -156,7 +159,11 @@ impl Graph<'_> {
             }
             let name = self.name(node);
             // Wrappers are shown inside the paths of those who hold them.
-            if library::holding(name).is_some() || name.starts_with(['(', '[', '&', '*']) || name.starts_with("dyn ") || self.is_variant(name) {
+            if library::holding(name).is_some()
+                || name.starts_with(['(', '[', '&', '*'])
+                || name.starts_with("dyn ")
+                || self.is_variant(name)
+            {
                 continue;
             }
             let Some(steps) = ways.from(node) else { continue };
@@ -210,7 +217,8 @@ impl Graph<'_> {
 
     /// Whether a name is that of an enum's variant.
     fn is_variant(&self, name: &str) -> bool {
-        !name.contains("{closure_env") && type_name::split_path(name).is_some_and(|(front, _)| front.contains("::") && self.find(front).is_some())
+        !name.contains("{closure_env")
+            && type_name::split_path(name).is_some_and(|(front, _)| front.contains("::") && self.find(front).is_some())
     }
 }
 

@@ -135,7 +135,10 @@ impl Walk<'_, '_> {
                 Owns::Yes(mut via) => {
                     let label = graph.label(edge);
                     if !label.is_empty() && is_told(graph.name(node)) {
-                        via.fields.insert(0, label.strip_prefix("__").filter(|rest| rest.bytes().all(|b| b.is_ascii_digit())).unwrap_or(label).to_owned());
+                        via.fields.insert(
+                            0,
+                            label.strip_prefix("__").filter(|rest| rest.bytes().all(|b| b.is_ascii_digit())).unwrap_or(label).to_owned(),
+                        );
                     }
                     return Owns::Yes(via);
                 }
@@ -151,7 +154,10 @@ impl Walk<'_, '_> {
         let graph = self.graph;
         let described = graph.type_id(node).filter(|&id| graph.facts.types.kind(id) != TypeKind::Unknown);
         let Some(id) = described else { return self.unknown(name) };
-        if !matches!(graph.facts.types.kind(id), TypeKind::Struct | TypeKind::Enum) || !graph.has_drop_impl(name) || !graph.holds_raw_pointer(id, 4) {
+        if !matches!(graph.facts.types.kind(id), TypeKind::Struct | TypeKind::Enum)
+            || !graph.has_drop_impl(name)
+            || !graph.holds_raw_pointer(id, 4)
+        {
             return Owns::No;
         }
         for parameter in graph.facts.types.parameters(id).iter().filter_map(|parameter| parameter.target) {
@@ -165,7 +171,8 @@ impl Walk<'_, '_> {
 
     /// A type that is only known by name.
     fn unknown(&mut self, name: &str) -> Owns {
-        if type_name::tuple(name).is_some() || type_name::slice_element(name).is_some() || name == "core::mem::manually_drop::ManuallyDrop" {
+        if type_name::tuple(name).is_some() || type_name::slice_element(name).is_some() || name == "core::mem::manually_drop::ManuallyDrop"
+        {
             return Owns::No; // made of its elements, which were asked
         }
         if library::holding(name).is_some() || type_name::base(name) == "core::mem::manually_drop::ManuallyDrop" {
