@@ -78,8 +78,6 @@ struct SymbolIndex {
     entries: Vec<SymbolEntry>,
     /// Largest end of the entries up to each: where to stop looking back.
     ends: Vec<u64>,
-    /// From the full table (`.symtab`), not only the exported functions (`.dynsym`).
-    full: bool,
 }
 
 /// An ELF file, open.
@@ -255,6 +253,59 @@ impl ElfFile {
         None
     }
 
+    /// [`ElfFile::symbol_at`] for many addresses, which must be sorted: one pass over the table, which is
+    /// neither sorted nor kept. Sorting the 500,000 symbols of a large binary costs more than all else for a few addresses.
+    pub fn symbols_at(&self, sorted: &[Svma]) -> Vec<Option<FunctionSymbol<'_>>> {
+        let mut best: Vec<Option<SymbolEntry>> = vec![None; sorted.len()];
+        // Of symbols without a size, and of the nearest start before each address.
+        let mut unsized_best: Vec<Option<SymbolEntry>> = vec![None; sorted.len()];
+        let mut nearest = vec![0u64; sorted.len()];
+        if sorted.is_empty() {
+            return Vec::new();
+        }
+        self.for_each_symbol(|entry| {
+            let from = sorted.partition_point(|address| address.get() < entry.start);
+            let Some(first) = nearest.get_mut(from) else { return };
+            *first = (*first).max(entry.start);
+            if entry.size == 0 {
+                self.keep_better(&mut unsized_best[from], entry);
+                return;
+            }
+            let end = entry.start.saturating_add(entry.size);
+            for at in from..sorted.len() {
+                if sorted[at].get() >= end {
+                    break;
+                }
+                self.keep_better(&mut best[at], entry.clone());
+            }
+        });
+        let mut before = (0, None::<SymbolEntry>);
+        for at in 0..sorted.len() {
+            before.0 = before.0.max(nearest[at]);
+            if let Some(entry) = unsized_best[at].take() {
+                before.1 = Some(entry);
+            }
+            // One without a size reaches to the next symbol or the end of its section.
+            let Some(entry) = &before.1 else { continue };
+            if entry.start == before.0 && sorted[at].get() < self.code_end(entry.start) {
+                self.keep_better(&mut best[at], SymbolEntry { size: u64::MAX - entry.start, ..entry.clone() });
+            }
+        }
+        best.iter().map(|entry| entry.as_ref().map(|entry| self.symbol(entry))).collect()
+    }
+
+    fn keep_better(&self, kept: &mut Option<SymbolEntry>, entry: SymbolEntry) {
+        if kept.as_ref().is_none_or(|kept| self.order(kept, &entry).is_lt()) {
+            *kept = Some(entry);
+        }
+    }
+
+    /// Of symbols that hold an address, the greatest names it best: the innermost, best known, first by name.
+    fn order(&self, a: &SymbolEntry, b: &SymbolEntry) -> std::cmp::Ordering {
+        let name = |entry: &SymbolEntry| self.file.bytes().get(entry.name.clone()).unwrap_or_default();
+        (a.start, b.size, b.rank).cmp(&(b.start, a.size, a.rank)).then_with(|| name(b).cmp(name(a)))
+    }
+
     fn symbol(&self, entry: &SymbolEntry) -> FunctionSymbol<'_> {
         let name = self.file.bytes().get(entry.name.clone()).unwrap_or_default();
         FunctionSymbol { name, start: Svma::new(entry.start), size: entry.size }
@@ -267,21 +318,18 @@ impl ElfFile {
 
     /// Whether there is a full symbol table; `false` also when only exported functions are listed.
     pub fn has_symbol_table(&self) -> bool {
-        self.symbol_index().full
+        self.has_section(".symtab")
     }
 
     fn symbol_index(&self) -> &SymbolIndex {
-        self.symbols.get_or_init(|| match object::File::parse(self.file.bytes()) {
-            Ok(elf) => self.read_symbols(&elf),
-            Err(_) => SymbolIndex { entries: Vec::new(), ends: Vec::new(), full: false },
-        })
+        self.symbols.get_or_init(|| self.read_symbols())
     }
 
-    fn read_symbols(&self, elf: &object::File<'_>) -> SymbolIndex {
+    /// Calls `each` with every function symbol that has an address and a name.
+    fn for_each_symbol(&self, mut each: impl FnMut(SymbolEntry)) {
+        let Ok(elf) = object::File::parse(self.file.bytes()) else { return };
         let base = self.file.bytes().as_ptr() as usize;
-        let mut entries = Vec::new();
-        let mut full = false;
-        for (table, symbols) in [("symtab", elf.symbols()), ("dynsym", elf.dynamic_symbols())] {
+        for symbols in [elf.symbols(), elf.dynamic_symbols()] {
             for symbol in symbols {
                 let rank = match symbol.kind() {
                     SymbolKind::Text => 0,
@@ -297,11 +345,10 @@ impl ElfFile {
                 if name.is_empty() || name.starts_with(b"$") || name.starts_with(b".L") {
                     continue;
                 }
-                full |= table == "symtab";
                 let start = (name.as_ptr() as usize).wrapping_sub(base);
                 let weak = if symbol.is_weak() { 1 } else { 0 };
                 let local = if symbol.is_local() { 2 } else { 0 };
-                entries.push(SymbolEntry {
+                each(SymbolEntry {
                     start: symbol.address(),
                     size: symbol.size(),
                     name: start..start + name.len(),
@@ -309,12 +356,14 @@ impl ElfFile {
                 });
             }
         }
-        let bytes = self.file.bytes();
+    }
+
+    fn read_symbols(&self) -> SymbolIndex {
+        let mut entries = Vec::new();
+        self.for_each_symbol(|entry| entries.push(entry));
         // The last of several names of one address is found first: the best goes last.
-        entries.sort_by(|a, b| {
-            let name = |entry: &SymbolEntry| bytes.get(entry.name.clone()).unwrap_or_default();
-            (a.start, b.size, b.rank).cmp(&(b.start, a.size, a.rank)).then_with(|| name(b).cmp(name(a)))
-        });
+        let bytes = self.file.bytes();
+        entries.sort_unstable_by(|a, b| self.order(a, b));
         entries.dedup_by(|a, b| a.start == b.start && a.size == b.size && bytes.get(a.name.clone()) == bytes.get(b.name.clone()));
         // Symbols without a size reach to the next symbol, or to the end of their section.
         let mut next = u64::MAX;
@@ -337,7 +386,7 @@ impl ElfFile {
                 most
             })
             .collect();
-        SymbolIndex { entries, ends, full }
+        SymbolIndex { entries, ends }
     }
 
     /// Whether the section with this index of the file's table holds code.

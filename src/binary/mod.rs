@@ -11,6 +11,7 @@ pub mod elf;
 pub mod facts;
 pub mod file;
 pub mod glue;
+pub mod lookup;
 pub mod names;
 pub mod texts;
 pub mod type_name;

@@ -21,6 +21,12 @@ pub struct Names {
     ids: HashMap<Arc<str>, u32, FxBuildHasher>,
 }
 
+impl PartialEq for Names {
+    fn eq(&self, other: &Self) -> bool {
+        self.texts == other.texts
+    }
+}
+
 impl Names {
     /// The id of a text, added where it is new.
     pub fn intern(&mut self, text: &str) -> NameId {

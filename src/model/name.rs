@@ -405,7 +405,7 @@ mod tests {
         check("void app::fill<int>(std::vector<int>&)", "app::fill", Some("app"));
         check("app::Index::operator()(int) const", "app::Index::operator()", Some("app"));
         check("app::operator<<(std::ostream&, app::Page const&)", "app::operator<<", Some("app"));
-        check("(anonymous namespace)::helper(int)", "::helper", None);
+        check("(anonymous namespace)::helper(int)", "helper", None);
     }
 
     #[test]

@@ -20,7 +20,7 @@ use crate::model::stack::StackTable;
 use crate::origin::Notice;
 use hashbrown::HashMap;
 use locate::{Located, Search};
-use resolve::Lookup;
+use resolve::Resolved;
 use std::path::PathBuf;
 use std::time::SystemTime;
 
@@ -120,6 +120,9 @@ pub fn symbolize(stacks: &StackTable, space: &AddressSpace, options: &SymbolOpti
     for (index, module) in modules.iter().enumerate() {
         let located = search.locate(index, module);
         let lookup = located.as_ref().ok().map(|found| resolve::resolve(found, &svmas(module, found), options.inlines));
+        if let (Ok(found), Some(damaged)) = (&located, lookup.as_ref().map(|lookup| lookup.damaged_units).filter(|&count| count > 0)) {
+            search.damaged(found, damaged);
+        }
         named.push((located, lookup));
     }
     let mut builder = Builder { symbols: &mut symbols, names: HashMap::new() };
@@ -215,12 +218,8 @@ fn unresolved(module: &Module<'_>, located: &Result<Located, locate::Absent>) ->
     }
 }
 
-fn summary(module: &Module<'_>, located: &Result<Located, locate::Absent>, lookup: Option<&Lookup>, symbolized: u64) -> ModuleSymbols {
-    let debug_info = match lookup {
-        Some(lookup) if symbolized > 0 || lookup.debug_info > DebugInfo::Lines => lookup.debug_info.min(DebugInfo::None),
-        Some(lookup) => lookup.debug_info,
-        None => DebugInfo::None,
-    };
+fn summary(module: &Module<'_>, located: &Result<Located, locate::Absent>, lookup: Option<&Resolved>, symbolized: u64) -> ModuleSymbols {
+    let debug_info = lookup.map_or(DebugInfo::None, |lookup| lookup.debug_info);
     let (status, file, build_id) = match located {
         Ok(found) if found.proven => (ModuleStatus::Ok, Some(found.binary.path()), found.build_id.clone()),
         Ok(found) => (ModuleStatus::Unproven, Some(found.binary.path()), found.build_id.clone()),
@@ -247,7 +246,7 @@ fn remedy(
     status: ModuleStatus,
     debug_info: DebugInfo,
     build_id: Option<&BuildId>,
-    lookup: Option<&Lookup>,
+    lookup: Option<&Resolved>,
 ) -> Option<String> {
     let name = &module.name;
     let id = build_id.map(|id| format!(" (build-id {id})")).unwrap_or_default();
@@ -259,7 +258,7 @@ fn remedy(
         ModuleStatus::FromInput | ModuleStatus::NotAFile => None,
         ModuleStatus::Ok | ModuleStatus::Unproven => match debug_info {
             DebugInfo::Full => None,
-            _ if lookup.is_some_and(|lookup| lookup.split_missing > 0) => Some(format!(
+            _ if lookup.is_some_and(|lookup| lookup.missing_split > 0) => Some(format!(
                 "debug information is split off: put {name}.dwp beside the binary, or pass the directory of its .dwo files with --debug-dir"
             )),
             DebugInfo::Lines => None,
@@ -276,7 +275,7 @@ struct Builder<'a> {
     names: HashMap<NameKey, Named>,
 }
 
-/// Module, index of the linkage name and of the file in the module's [`Lookup`].
+/// Module, index of the linkage name and of the file in the module's [`Resolved`].
 type NameKey = (ModuleId, u32, u32);
 
 #[derive(Clone, Copy)]
@@ -289,7 +288,7 @@ struct Named {
 
 impl Builder<'_> {
     /// Pushes the frames of the module's address at `position`; `false` when there is none.
-    fn frames(&mut self, module: &Module<'_>, id: ModuleId, found: &Located, lookup: &Lookup, position: usize) -> bool {
+    fn frames(&mut self, module: &Module<'_>, id: ModuleId, found: &Located, lookup: &Resolved, position: usize) -> bool {
         let frames = lookup.frames(position);
         if frames.is_empty() {
             return false;
@@ -318,7 +317,7 @@ impl Builder<'_> {
         true
     }
 
-    fn name(&mut self, module: &Module<'_>, id: ModuleId, lookup: &Lookup, frame: &resolve::LookupFrame) -> Named {
+    fn name(&mut self, module: &Module<'_>, id: ModuleId, lookup: &Resolved, frame: &resolve::ResolvedFrame) -> Named {
         let key = (id, frame.name, frame.file.unwrap_or(u32::MAX));
         if let Some(&named) = self.names.get(&key) {
             return named;

@@ -1,32 +1,33 @@
-//! Addresses of one module to names, files and lines.
+//! Addresses of one module to names, files and lines: debug information first, then, frame by frame,
+//! the symbol table.
 //!
 //! The result is columnar and holds raw linkage names: each is demangled once, when it is shown.
 
 use super::locate::Located;
 use crate::address::Svma;
-use crate::binary::dwarf::{self, Reader, Sections};
-use crate::binary::elf::ElfFile;
+use crate::binary::elf::{ElfFile, FunctionSymbol};
+use crate::binary::lookup::{self, DebugFiles, Level, RawFrame};
 use crate::binary::names;
 use crate::model::frame::{DebugInfo, NameId, Names};
-use addr2line::{LookupContinuation, LookupResult, SplitDwarfLoad};
-use std::sync::Arc;
 
 /// Names of a list of addresses, in its order.
-#[derive(Clone, Debug)]
-pub(crate) struct Lookup {
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Resolved {
     names: Names,
     files: Names,
-    frames: Vec<LookupFrame>,
+    frames: Vec<ResolvedFrame>,
     ends: Vec<u32>,
     /// How much the file tells.
     pub debug_info: DebugInfo,
     /// Split units that were needed and not found.
-    pub split_missing: usize,
+    pub missing_split: usize,
+    /// Units whose entries are malformed.
+    pub damaged_units: usize,
 }
 
 /// One frame, innermost first within its address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct LookupFrame {
+pub(crate) struct ResolvedFrame {
     /// Index of the linkage name.
     pub name: u32,
     /// Index of the file.
@@ -35,12 +36,12 @@ pub(crate) struct LookupFrame {
     pub line: Option<u32>,
 }
 
-impl Lookup {
+impl Resolved {
     /// The frames of the address at a position; empty when it has no name.
-    pub fn frames(&self, position: usize) -> &[LookupFrame] {
+    pub fn frames(&self, position: usize) -> &[ResolvedFrame] {
         let Some(&end) = self.ends.get(position) else { return &[] };
         let start = if position == 0 { 0 } else { self.ends[position - 1] };
-        &self.frames[start as usize..end as usize]
+        self.frames.get(start as usize..end as usize).unwrap_or_default()
     }
 
     /// A linkage name.
@@ -55,143 +56,120 @@ impl Lookup {
 }
 
 /// Looks up the addresses of one module.
-pub(crate) fn resolve(found: &Located, addresses: &[Svma], inlines: bool) -> Lookup {
-    let mut lookup = Lookup {
+pub(crate) fn resolve(found: &Located, addresses: &[Svma], inlines: bool) -> Resolved {
+    let files =
+        DebugFiles { main: found.debug_file(), alternate: found.alternate.as_ref(), package: found.package.as_ref(), split: &found.split };
+    let lookup = lookup::look_up(files, addresses, inlines);
+    let symbols = symbols(found, addresses, &lookup);
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    let mut out = Resolved {
         names: Names::default(),
         files: Names::default(),
         frames: Vec::new(),
-        ends: Vec::new(),
+        ends: Vec::with_capacity(addresses.len()),
         debug_info: DebugInfo::None,
-        split_missing: 0,
+        missing_split: lookup.missing_split,
+        damaged_units: lookup.damaged_units,
     };
-    let dwarf = Arc::new(dwarf::load(found.debug_file(), found.alternate.as_ref(), Sections::ForSymbols));
-    let package = found.package.as_ref().and_then(|file| dwarf::load_package(file, Sections::ForSymbols));
-    let context = addr2line::Context::from_arc_dwarf(Arc::clone(&dwarf)).ok();
-    let mut order: Vec<usize> = (0..addresses.len()).collect();
-    order.sort_by_key(|&i| addresses[i]);
-    let mut by_address: Vec<Vec<LookupFrame>> = vec![Vec::new(); addresses.len()];
-    for i in order {
-        let address = addresses[i];
-        let mut frames = Vec::new();
-        if let Some(context) = &context {
-            let mut result = context.find_frames(address.get());
-            let found_frames = loop {
-                match result {
-                    LookupResult::Output(output) => break output,
-                    LookupResult::Load { load, continuation } => {
-                        let split = load_split(found, package.as_ref(), &load);
-                        lookup.split_missing += usize::from(split.is_none());
-                        result = continuation.resume(split);
-                    }
+    let names: Vec<u32> = lookup.names.iter().map(|name| out.names.intern(&String::from_utf8_lossy(name)).0).collect();
+    let files: Vec<u32> = lookup.files.iter().map(|file| out.files.intern(file).0).collect();
+    for (position, symbol) in symbols.iter().enumerate() {
+        let frames = lookup.frames(position);
+        let outermost = frames.len().checked_sub(1);
+        for (depth, frame) in frames.iter().enumerate() {
+            let file = frame.file.map(|file| files[file as usize]);
+            let own = frame.name.map(|name| names[name as usize]);
+            let name = match symbol {
+                Some(symbol) if Some(depth) == outermost && is_better(symbol, frame, &lookup.names) => {
+                    Some(out.names.intern(&text(symbol.name)).0)
                 }
+                _ => own,
             };
-            if let Ok(mut iter) = found_frames {
-                while let Ok(Some(frame)) = iter.next() {
-                    let name = frame.function.and_then(|name| name.raw_name().ok().map(|name| name.into_owned()));
-                    let location = frame.location;
-                    let file = location.as_ref().and_then(|l| l.file).map(|file| lookup.files.intern(file).0);
-                    frames.push((name, file, location.and_then(|l| l.line)));
-                }
-            }
+            // A frame without a name says nothing that the frames around it do not.
+            out.frames.extend(name.map(|name| ResolvedFrame { name, file, line: frame.line }));
         }
-        if !inlines && frames.len() > 1 {
-            // The physical function, where the innermost call stands in it.
-            frames.drain(..frames.len() - 1);
+        if let (true, Some(symbol)) = (frames.is_empty(), symbol) {
+            let name = out.names.intern(&text(symbol.name)).0;
+            out.frames.push(ResolvedFrame { name, file: None, line: None });
         }
-        by_address[i] = name_frames(&mut lookup, found, address, frames);
+        out.ends.push(out.frames.len() as u32);
     }
-    for frames in by_address {
-        lookup.frames.extend(frames);
-        lookup.ends.push(lookup.frames.len() as u32);
-    }
-    lookup.debug_info = level(found, &lookup);
-    lookup
+    out.debug_info = match lookup.level {
+        Level::Types => DebugInfo::Full,
+        Level::Lines => DebugInfo::Lines,
+        Level::None if out.frames.is_empty() => DebugInfo::None,
+        Level::None => DebugInfo::Names,
+    };
+    out
 }
 
-/// Fills in what the debug information leaves out, from the symbol table.
-fn name_frames(
-    lookup: &mut Lookup,
-    found: &Located,
-    address: Svma,
-    frames: Vec<(Option<String>, Option<u32>, Option<u32>)>,
-) -> Vec<LookupFrame> {
-    let symbol = || symbol_at(found, address);
-    if frames.is_empty() {
-        let Some(name) = symbol() else { return Vec::new() };
-        return vec![LookupFrame { name: lookup.names.intern(&name).0, file: None, line: None }];
-    }
-    let last = frames.len() - 1;
-    let mut named = Vec::with_capacity(frames.len());
-    for (depth, (name, file, line)) in frames.into_iter().enumerate() {
-        let name = match name {
-            // Line tables carry bare names (`push`); the symbol has the whole path of the physical function.
-            Some(name) if depth == last && !is_mangled(&name) => {
-                symbol().filter(|symbol| is_mangled(symbol) && ends_with_name(symbol, &name)).unwrap_or(name)
-            }
-            Some(name) => name,
-            None if depth == last => match symbol() {
-                Some(name) => name,
-                None => continue,
-            },
-            None => continue,
-        };
-        named.push(LookupFrame { name: lookup.names.intern(&name).0, file, line });
-    }
-    named
-}
-
-fn is_mangled(name: &str) -> bool {
-    name.starts_with("_R") || name.starts_with("_Z")
-}
-
-/// Whether the last part of a demangled symbol is the function that line tables call `name`, generics aside.
-fn ends_with_name(symbol: &str, name: &str) -> bool {
-    let full = names::demangle(symbol);
-    let bare = name.split(['<', '(']).next().unwrap_or(name);
-    let full = full.split('(').next().unwrap_or(&full);
-    !bare.is_empty() && full.rsplit("::").any(|part| part.split('<').next() == Some(bare))
-}
-
-/// The symbol of an address: from the file itself, else from its debug file.
-fn symbol_at(found: &Located, address: Svma) -> Option<String> {
-    let of = |file: &ElfFile| file.symbol_at(address).map(|symbol| String::from_utf8_lossy(symbol.name).into_owned());
+/// The symbols of the addresses whose function the debug information does not name in full.
+fn symbols<'a>(found: &'a Located, addresses: &[Svma], lookup: &lookup::Lookup<'_>) -> Vec<Option<FunctionSymbol<'a>>> {
+    let lacks = |frame: &RawFrame| frame.name.is_none_or(|name| frame.mangles && !is_mangled(lookup.names[name as usize]));
+    let mut lacking: Vec<usize> = (0..addresses.len()).filter(|&at| lookup.frames(at).last().is_none_or(lacks)).collect();
+    lacking.sort_unstable_by_key(|&at| (addresses[at], at));
+    let sorted: Vec<Svma> = lacking.iter().map(|&at| addresses[at]).collect();
+    let mut symbols = vec![None; addresses.len()];
+    let mut fill = |file: &'a ElfFile| {
+        for (&at, symbol) in lacking.iter().zip(file.symbols_at(&sorted)) {
+            symbols[at] = symbols[at].take().or(symbol);
+        }
+    };
+    // A stripped file keeps only what it exports; its debug file has the whole table.
     match &found.debug {
-        Some(debug) if !found.binary.has_symbol_table() => of(debug).or_else(|| of(&found.binary)),
-        _ => of(&found.binary),
+        Some(debug) if !found.binary.has_symbol_table() => {
+            fill(debug);
+            fill(&found.binary);
+        }
+        _ => fill(&found.binary),
+    }
+    symbols
+}
+
+/// Whether a symbol names the function of a frame better than the debug information: there is no name,
+/// or it is the bare last part (`push`), as line tables have it, of the symbol's whole path.
+fn is_better(symbol: &FunctionSymbol<'_>, frame: &RawFrame, names: &[&[u8]]) -> bool {
+    match frame.name.map(|name| names[name as usize]) {
+        None => true,
+        Some(name) => frame.mangles && !is_mangled(name) && is_mangled(symbol.name) && ends_with_name(symbol.name, name),
     }
 }
 
-fn load_split<'a>(
-    found: &'a Located,
-    package: Option<&gimli::DwarfPackage<Reader<'a>>>,
-    load: &SplitDwarfLoad<Reader<'a>>,
-) -> Option<Arc<dwarf::Dwarf<'a>>> {
-    if let Some(split) = package.and_then(|package| package.find_cu(load.dwo_id, &load.parent).ok().flatten()) {
-        return Some(Arc::new(split));
-    }
-    let file = found.split.get(&load.dwo_id.0)?;
-    Some(Arc::new(dwarf::load_split(file, &load.parent, Sections::ForSymbols)))
+fn is_mangled(name: &[u8]) -> bool {
+    name.starts_with(b"_R") || name.starts_with(b"_Z")
 }
 
-/// How much the file tells: types in any of its Rust units, else in any unit.
-fn level(found: &Located, lookup: &Lookup) -> DebugInfo {
-    let dwarf = dwarf::load(found.debug_file(), None, Sections::ForSymbols);
-    let mut headers = dwarf.units();
-    let (mut any, mut rust, mut types, mut rust_types) = (false, false, false, false);
-    while let Ok(Some(header)) = headers.next() {
-        let Ok(unit) = dwarf.unit(header) else { continue };
-        let has_types = dwarf::has_types(&unit);
-        any = true;
-        types |= has_types;
-        if dwarf::is_rust(&unit) {
-            rust = true;
-            rust_types |= has_types;
+/// Whether the last part of a mangled symbol is the function that line tables call `name`, generics
+/// aside. Linkers fold functions of equal code, and then the symbol may be another's.
+fn ends_with_name(symbol: &[u8], name: &[u8]) -> bool {
+    let (symbol, name) = (String::from_utf8_lossy(symbol), String::from_utf8_lossy(name));
+    let full = names::demangle(&symbol);
+    // `{closure#0}` here, `{{closure}}` there.
+    fn bare(part: &str) -> &str {
+        if part.starts_with("{closure") || part.starts_with("{{closure") {
+            "{closure}"
+        } else {
+            part.split(['<', '(']).next().unwrap_or_default()
         }
     }
-    match (any, if rust { rust_types } else { types }) {
-        (true, true) => DebugInfo::Full,
-        (true, false) => DebugInfo::Lines,
-        _ if !lookup.frames.is_empty() => DebugInfo::Names,
-        _ => DebugInfo::None,
+    let bare_name = bare(&name);
+    let last = |part: &str| bare(part) == bare_name;
+    !bare_name.is_empty() && full.split("::").any(last)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bare_names_match_the_end_of_symbols() {
+        let check = |symbol: &str, name: &str, expected: bool| {
+            assert_eq!(ends_with_name(symbol.as_bytes(), name.as_bytes()), expected, "{symbol} {name}")
+        };
+        check("_ZN3app5queue4push17h0123456789abcdefE", "push<u8>", true);
+        check("_ZN3app5queue4push17h0123456789abcdefE", "pop<u8>", false);
+        check("_ZN3app3run28_$u7b$$u7b$closure$u7d$$u7d$17h0123456789abcdefE", "{closure#0}", true);
+        check("_ZN3app4fillEi", "fill", true);
+        check("_ZN3app4fillEi", "", false);
     }
 }
