@@ -300,10 +300,14 @@ impl ElfFile {
         }
     }
 
-    /// Of symbols that hold an address, the greatest names it best: the innermost, best known, first by name.
+    /// Of symbols that hold an address, the greatest names it best: the innermost, best known, with the
+    /// plainest name (`clone3` rather than `__clone3`), first by name.
     fn order(&self, a: &SymbolEntry, b: &SymbolEntry) -> std::cmp::Ordering {
-        let name = |entry: &SymbolEntry| self.file.bytes().get(entry.name.clone()).unwrap_or_default();
-        (a.start, b.size, b.rank).cmp(&(b.start, a.size, a.rank)).then_with(|| name(b).cmp(name(a)))
+        let plain = |entry: &SymbolEntry| {
+            let name = self.file.bytes().get(entry.name.clone()).unwrap_or_default();
+            (name.starts_with(b"__"), name)
+        };
+        (a.start, b.size, b.rank).cmp(&(b.start, a.size, a.rank)).then_with(|| plain(b).cmp(&plain(a)))
     }
 
     fn symbol(&self, entry: &SymbolEntry) -> FunctionSymbol<'_> {
