@@ -44,6 +44,17 @@ pub struct Description {
     pub modules: Vec<Module>,
     /// Settings for the allocator given in the environment.
     pub malloc_conf: Option<String>,
+    /// As the allocator's own strings say, or as the allocator itself said.
+    pub jemalloc_version: Option<String>,
+}
+
+/// How much of the mapped files is read for a description.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scan {
+    /// Build-ids.
+    Identity,
+    /// Also which jemalloc is in them: their constant data is read, some tens of MiB for a large program.
+    Allocator,
 }
 
 /// A file mapped into a process.
@@ -59,11 +70,12 @@ pub struct Module {
 
 impl Description {
     /// Looks at a process.
-    pub fn of(process: &LiveProcess) -> io::Result<Description> {
+    pub fn of(process: &LiveProcess, scan: Scan) -> io::Result<Description> {
         let stat = process.stat()?;
         let cmdline = process.read("cmdline").unwrap_or_default();
         let arguments: Vec<_> = cmdline.split(|&byte| byte == 0).map(String::from_utf8_lossy).collect();
-        let modules = modules(process)?;
+        let modules = modules(process, scan)?;
+        let jemalloc_version = modules.iter().find_map(|module| module.program.as_ref()?.jemalloc.as_ref()?.version.clone());
         let malloc_conf = settings(process, &modules);
         let exe = process.link("exe").ok().map(without_deleted);
         Ok(Description {
@@ -76,6 +88,7 @@ impl Description {
             boot_id: read_line("/proc/sys/kernel/random/boot_id"),
             modules,
             malloc_conf,
+            jemalloc_version,
         })
     }
 
@@ -121,7 +134,7 @@ impl Description {
         set("boot_id", self.boot_id.clone().map(Value::from));
         set("page_size", Some(procfs::page_size().into()));
         set("kernel", read_line("/proc/sys/kernel/osrelease").map(|release| format!("Linux {release}").into()));
-        set("jemalloc_version", self.jemalloc().and_then(|jemalloc| jemalloc.version.clone()).map(Value::from));
+        set("jemalloc_version", self.jemalloc_version.clone().map(Value::from));
         set("malloc_conf", self.malloc_conf.clone().map(Value::from));
         set("modules", Some(modules.into()));
         let mut text = serde_json::to_vec_pretty(&Value::Object(map)).unwrap_or_default();
@@ -150,7 +163,7 @@ fn start_time(ticks: u64) -> SystemTime {
 }
 
 /// The files with code mapped into the process.
-fn modules(process: &LiveProcess) -> io::Result<Vec<Module>> {
+fn modules(process: &LiveProcess, scan: Scan) -> io::Result<Vec<Module>> {
     let text = process.read("maps")?;
     let mut modules: Vec<Module> = Vec::new();
     let mut known: BTreeMap<Vec<u8>, ()> = BTreeMap::new();
@@ -170,7 +183,7 @@ fn modules(process: &LiveProcess) -> io::Result<Vec<Module>> {
                 if std::fs::File::open(&exact).is_ok() { exact.into() } else { process.seen(&path) }
             }
         };
-        let program = Program::read(&readable_at).ok();
+        let program = Program::read(&readable_at, scan == Scan::Allocator).ok();
         modules.push(Module { path, readable_at, program });
     }
     Ok(modules)
@@ -225,7 +238,7 @@ mod tests {
     #[test]
     fn a_process_describes_itself_and_knows_its_capture_again() {
         let process = LiveProcess::open(std::process::id()).unwrap();
-        let description = Description::of(&process).unwrap();
+        let description = Description::of(&process, Scan::Allocator).unwrap();
         assert_eq!(description.exe.as_deref(), std::env::current_exe().ok().as_deref());
         assert!(description.modules.iter().any(|m| Some(&m.path) == description.exe.as_ref() && m.program.is_some()));
         let age = SystemTime::now().duration_since(description.start).unwrap();

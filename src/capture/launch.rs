@@ -83,7 +83,7 @@ pub fn prepare(command: &[OsString], spool: &Path, options: &LaunchOptions) -> R
     if options.settings.as_deref().is_some_and(|settings| option(settings, "prof_prefix").is_some()) {
         return Err(LaunchError::Prefix);
     }
-    let facts = Program::read(&path);
+    let facts = Program::read(&path, true);
     let own = facts.as_ref().ok().and_then(|facts| facts.jemalloc.clone());
     let preload = options.preload.as_deref().map(library).transpose()?;
     let mut doubts = Vec::new();
@@ -159,7 +159,7 @@ fn library(path: &Path) -> Result<(PathBuf, Jemalloc), LaunchError> {
         path.to_owned()
     };
     let bad = |reason: String| LaunchError::BadLibrary { path: path.clone(), reason };
-    let facts = Program::read(&path).map_err(|error| bad(format!("cannot be preloaded: {error}")))?;
+    let facts = Program::read(&path, true).map_err(|error| bad(format!("cannot be preloaded: {error}")))?;
     let jemalloc = facts.jemalloc.ok_or_else(|| bad("no jemalloc is in it".into()))?;
     if !jemalloc.prefix().is_empty() {
         return Err(bad(format!("its functions have the prefix {}: it does not replace malloc", jemalloc.prefix())));

@@ -13,6 +13,10 @@ pub mod cgroup;
 pub mod debugger;
 pub mod describe;
 pub mod dumps;
+#[cfg(feature = "in-process")]
+pub mod in_process;
+#[cfg(feature = "in-process")]
+mod in_process_ffi;
 pub mod launch;
 pub mod process;
 pub mod program;

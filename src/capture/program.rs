@@ -47,14 +47,15 @@ impl Jemalloc {
 }
 
 impl Program {
-    /// Reads the facts of an ELF file. An error when it cannot be read or is not ELF.
-    pub fn read(path: &Path) -> io::Result<Program> {
+    /// Reads the facts of an ELF file, its constant data for the allocator only if asked. An error when it cannot
+    /// be read or is not ELF.
+    pub fn read(path: &Path, allocator: bool) -> io::Result<Program> {
         let cache = ReadCache::new(File::open(path)?);
         let not_elf = |error: object::Error| io::Error::new(io::ErrorKind::InvalidData, error.to_string());
         let elf: ElfFile64<'_, object::Endianness, &ReadCache<File>> = ElfFile64::parse(&cache).map_err(not_elf)?;
         let build_id = elf.build_id().ok().flatten().and_then(BuildId::new);
         let mut jemalloc = None;
-        for section in elf.sections() {
+        for section in elf.sections().filter(|_| allocator) {
             // C strings stand in .rodata, or in .rodata.str1.1 and the like.
             let named = section.name().is_ok_and(|name| name.starts_with(".rodata"));
             if named && let Ok(data) = section.data() {
@@ -126,8 +127,8 @@ mod tests {
 
     #[test]
     fn a_program_without_jemalloc_has_none() {
-        let program = Program::read(Path::new("/bin/sh")).unwrap();
+        let program = Program::read(Path::new("/bin/sh"), true).unwrap();
         assert_eq!((program.jemalloc, program.needs_jemalloc), (None, false));
-        assert_eq!(Program::read(Path::new("/proc/self/status")).unwrap_err().kind(), io::ErrorKind::InvalidData);
+        assert_eq!(Program::read(Path::new("/proc/self/status"), true).unwrap_err().kind(), io::ErrorKind::InvalidData);
     }
 }

@@ -6,7 +6,7 @@
 //! is told to an observer.
 
 use crate::capture::cgroup::MemoryCgroup;
-use crate::capture::describe::{self, Description};
+use crate::capture::describe::{self, Description, Scan};
 use crate::capture::dumps::{Dump, DumpPattern, DumpWatch};
 use crate::capture::process::LiveProcess;
 use crate::capture::sampler::{Cost, Depth, Pace, ReadingError, Sampler};
@@ -247,7 +247,7 @@ impl<'a> Recording<'a> {
             sampler: Sampler::default(),
             pace: Pace::default(),
             started: Instant::now(),
-            last_stem: last_stem(store.path()),
+            last_stem: stems(store.path()).last().copied().unwrap_or(0),
             last_reading: None,
             last_dump: None,
             told: BTreeSet::new(),
@@ -547,7 +547,7 @@ impl<'a> Recording<'a> {
         } else if !due {
             return;
         }
-        let Ok(now) = Description::of(self.process) else { return };
+        let Ok(now) = Description::of(self.process, Scan::Allocator) else { return };
         let paths = |description: &Description| description.modules.iter().map(|module| module.path.clone()).collect::<Vec<_>>();
         if paths(&now) == paths(&self.description) {
             return;
@@ -600,13 +600,14 @@ impl<'a> Recording<'a> {
     }
 }
 
-/// The newest stem in a capture; 0 in an empty one.
-fn last_stem(path: &Path) -> u64 {
+/// The stems of the snapshots in a capture, ascending.
+pub(super) fn stems(path: &Path) -> Vec<u64> {
     let names = fs::read_dir(path).into_iter().flatten().flatten().map(|entry| entry.file_name());
-    names.filter_map(|name| name.to_str()?.split_once('.')?.0.parse().ok()).max().unwrap_or(0)
+    let stems: BTreeSet<u64> = names.filter_map(|name| name.to_str()?.split_once('.')?.0.parse().ok()).collect();
+    stems.into_iter().collect()
 }
 
-fn unix_ms(time: SystemTime) -> u64 {
+pub(super) fn unix_ms(time: SystemTime) -> u64 {
     time.duration_since(UNIX_EPOCH).map_or(0, |since| u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
 }
 

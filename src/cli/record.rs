@@ -2,7 +2,7 @@
 
 use super::{Context, Outcome};
 use crate::capture::debugger;
-use crate::capture::describe::{self, Description};
+use crate::capture::describe::{self, Description, Scan};
 use crate::capture::dumps::DumpPattern;
 use crate::capture::launch::{self, LaunchOptions};
 use crate::capture::process::LiveProcess;
@@ -127,7 +127,7 @@ pub fn run(args: RecordArgs, context: &Context) -> anyhow::Result<Outcome> {
 
 fn record_pid(args: &RecordArgs, pid: u32, control: &Control, screen: &mut Screen) -> anyhow::Result<(Summary, PathBuf)> {
     let process = LiveProcess::open(pid)?;
-    let description = Description::of(&process)?;
+    let description = Description::of(&process, Scan::Allocator)?;
     let path = match &args.output {
         Some(path) => path.clone(),
         None => free_name(&format!("{}-{pid}", file_name(&description.name)), |path| {
@@ -170,7 +170,7 @@ fn record_command(args: &RecordArgs, control: &Control, screen: &mut Screen) -> 
     let mut child = launch.command.spawn().with_context(|| format!("cannot start {}", name.display()))?;
     control.supervise(&child);
     let opened = LiveProcess::open(child.id()).map_err(anyhow::Error::from).and_then(|process| {
-        let description = Description::of(&process)?;
+        let description = Description::of(&process, Scan::Allocator)?;
         Ok((process, description))
     });
     let (process, description) = match opened {
