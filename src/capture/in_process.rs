@@ -1,8 +1,11 @@
 //! A service records itself: complete snapshots on a signal, every so often, or when it says so.
 //!
 //! ```no_run
-//! use heaptriage::capture::in_process::Recorder;
+//! use heaptriage::capture::in_process::{Jemalloc, Recorder};
 //! use std::time::Duration;
+//!
+//! #[global_allocator]
+//! static ALLOCATOR: Jemalloc = Jemalloc;
 //!
 //! fn main() -> Result<(), Box<dyn std::error::Error>> {
 //!     let recording = Recorder::new("/var/tmp/indexer.capture").every(Duration::from_secs(60)).on_signal(12).start()?;
@@ -12,7 +15,7 @@
 //! }
 //! ```
 //!
-//! Needs the feature `in-process`, and tikv-jemallocator 0.7 as the global allocator. A snapshot is what an
+//! Needs the feature `in-process`, and tikv-jemallocator 0.7 as the global allocator ([`Jemalloc`] is its). A snapshot is what an
 //! observer outside cannot get: the heap dump, smaps, the allocator's statistics and the workload's counters of
 //! one moment, taken by a thread of its own. Files appear whole or not at all.
 
@@ -33,6 +36,8 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant, SystemTime};
 use tikv_jemalloc_ctl::{epoch, profiling, stats_print, thread as jemalloc_thread};
+
+pub use tikv_jemallocator::Jemalloc;
 
 /// Workload counters, and where their values stand.
 const COUNTERS: &str = "counters.csv";
@@ -149,7 +154,7 @@ impl Recorder {
         }
         let process = LiveProcess::open(std::process::id())?;
         let mut description = Description::of(&process, Scan::Identity)?;
-        description.jemalloc_version = tikv_jemalloc_ctl::version::read().ok().map(str::to_owned);
+        description.jemalloc_version = tikv_jemalloc_ctl::version::read().ok().map(|version| version.trim_end_matches('\0').to_owned());
         let (store, path) = open(&self.path, &description)?;
         let doubts = doubts();
         for doubt in &doubts {
