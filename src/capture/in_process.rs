@@ -161,7 +161,16 @@ impl Recorder {
             log::warn!("heaptriage: {doubt}");
         }
         let (sender, orders) = channel();
-        let mut writer = Writer { process, description, store, counters: self.counters, buffer: Vec::new(), last: 0, keep: self.keep, stems: Vec::new() };
+        let mut writer = Writer {
+            process,
+            description,
+            store,
+            counters: self.counters,
+            buffer: Vec::new(),
+            last: 0,
+            keep: self.keep,
+            stems: Vec::new(),
+        };
         writer.prepare()?;
         let signals = forward(&self.signals, &sender)?;
         let every = self.every;
@@ -269,8 +278,7 @@ fn numbered(path: &Path, number: u32) -> PathBuf {
 /// Turns signals into orders, on a thread: a handler may neither lock nor allocate, and a dump does both.
 fn forward(signals: &[i32], sender: &Sender<Order>) -> Result<Option<(signal_hook::iterator::Handle, JoinHandle<()>)>, InProcessError> {
     let Some(&first) = signals.first() else { return Ok(None) };
-    let mut receiver =
-        signal_hook::iterator::Signals::new(signals).map_err(|error| InProcessError::Signal { signal: first, error })?;
+    let mut receiver = signal_hook::iterator::Signals::new(signals).map_err(|error| InProcessError::Signal { signal: first, error })?;
     let handle = receiver.handle();
     let sender = sender.clone();
     let thread = std::thread::Builder::new().name("heaptriage-sig".into()).spawn(move || {
