@@ -5,6 +5,7 @@
 //! saturating, (6) not moved here from another stack, and (7) material. A bump arena grows in doublings: for it, two
 //! separate jumps and resident memory that still grows stand in for 3 to 5.
 
+use crate::analysis::detect::pools::{Pool, PoolKind};
 use crate::analysis::estimate::{Delta, Estimated, Interval, Z95};
 use crate::analysis::finding::{Confidence, VerdictKind};
 use crate::analysis::group::{Group, Paths};
@@ -65,8 +66,8 @@ pub struct Judged {
     pub course: Course,
     /// Share of objects allocated since the first dump that are live.
     pub survival: Option<f64>,
-    /// Whether its chunks belong to a bump arena.
-    pub arena: bool,
+    /// The pool or arena its memory belongs to, where one is known by name.
+    pub pool: Option<&'static Pool>,
     /// The conclusion.
     pub call: Call,
 }
@@ -93,6 +94,11 @@ impl Judged {
         self.levels.last().filter(|last| last.objects > 0.0).map_or(0.0, |last| last.bytes / last.objects)
     }
 
+    /// Whether its memory belongs to an arena.
+    pub fn is_arena(&self) -> bool {
+        self.pool.is_some_and(|pool| pool.kind == PoolKind::Arena)
+    }
+
     /// Whether it is a suspect of a leak kind.
     pub fn is_suspect(&self) -> bool {
         matches!(self.call, Call::Suspect(..))
@@ -111,10 +117,10 @@ pub struct Setting<'a> {
 }
 
 /// Judges every group.
-pub fn judge(series: &HeapSeries, paths: &Paths, groups: Vec<(Group, bool)>, setting: &Setting<'_>) -> Vec<Judged> {
+pub fn judge(series: &HeapSeries, paths: &Paths, groups: Vec<(Group, Option<&'static Pool>)>, setting: &Setting<'_>) -> Vec<Judged> {
     let mut all: Vec<Judged> = groups
         .into_iter()
-        .map(|(group, arena)| {
+        .map(|(group, pool)| {
             let stacks = || group.stacks.iter().map(|s| &series.stacks[s.index()]);
             let own = series.series(stacks());
             Judged {
@@ -123,7 +129,7 @@ pub fn judge(series: &HeapSeries, paths: &Paths, groups: Vec<(Group, bool)>, set
                 course: course(&own, setting.regressors),
                 series: own,
                 survival: series.survival(stacks()),
-                arena,
+                pool,
                 call: Call::Nothing,
                 group,
             }
@@ -176,14 +182,17 @@ fn call(judged: &Judged, critical: f64, moved: Option<String>, setting: &Setting
     if course.intervals < LEAST_INTERVALS {
         return Call::Open(format!("{} snapshots show growth, not its course; take {} or more", course.intervals + 1, LEAST_INTERVALS + 1));
     }
-    if judged.arena {
+    if judged.is_arena() {
         return arena_call(judged, setting);
     }
     match course.shape {
         Shape::Step(after) => {
             Call::Cleared(VerdictKind::OneTime, format!("it came at once and has been flat since the {} snapshot", ordinal(after + 1)))
         }
-        Shape::Plateau(from) => Call::Cleared(VerdictKind::GrowthPlateau, plateau_reason(judged, from)),
+        Shape::Plateau(from) => {
+            let pool = judged.pool.map_or_else(String::new, |pool| format!("{}: ", pool.cleared()));
+            Call::Cleared(VerdictKind::GrowthPlateau, pool + &plateau_reason(judged, from))
+        }
         Shape::Linear | Shape::Accelerating if course.mann_kendall < TREND_ALPHA => Call::Suspect(VerdictKind::Leak, confidence(judged)),
         Shape::Linear | Shape::Accelerating => Call::Open(format!(
             "it grew in {} of {} intervals, which chance alone does too often (p = {:.2})",
@@ -223,7 +232,7 @@ fn arena_call(judged: &Judged, setting: &Setting<'_>) -> Call {
 /// right above the suspect's owner or deeper.
 fn containers(all: &mut Vec<Judged>) {
     let home = |table: &Judged, all: &[Judged]| {
-        let is_table = table.course.shape == Shape::Jumps && matches!(table.call, Call::Open(_)) && !table.arena;
+        let is_table = table.course.shape == Shape::Jumps && matches!(table.call, Call::Open(_)) && !table.is_arena();
         let shares = |payload: &Judged| {
             let keys = payload.group.shared.iter().zip(&table.group.shared).take_while(|(a, b)| a.key == b.key).count();
             keys >= 2 && keys + 1 >= payload.group.shared.len()
@@ -272,7 +281,8 @@ fn confidence(judged: &Judged) -> Confidence {
     let relative_error = judged.delta.variance_low.max(0.0).sqrt() / judged.delta.bytes;
     let resolved = judged.delta.samples >= HIGH_SAMPLES || relative_error <= 1.0 / HIGH_SAMPLES.sqrt();
     let excluded = judged.course.best_trend().is_some_and(pool_excluded);
-    if resolved && excluded { Confidence::High } else { Confidence::Medium }
+    // A pool that is bounded by something may still be filling: its bound is evidence against a leak.
+    if resolved && excluded && judged.pool.is_none() { Confidence::High } else { Confidence::Medium }
 }
 
 /// A pool that fills within half of the window would show: its late rate is less than half of the early one.

@@ -1,13 +1,16 @@
 //! Values to values: pure and infallible. Every judgment of the tool is made here.
 
+pub mod account;
 pub mod detect;
 pub mod estimate;
 pub mod export;
+pub mod explain;
 pub mod filter;
 pub mod finding;
 pub mod group;
 pub mod judge;
 pub mod ledger;
+pub mod memory_owners;
 pub mod owner;
 pub mod ownership;
 pub mod recording;
@@ -15,4 +18,5 @@ pub mod series;
 pub mod size_class;
 pub mod suppress;
 pub mod trend;
+pub mod triage;
 pub mod view;

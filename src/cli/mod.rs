@@ -11,6 +11,7 @@ pub mod output;
 pub mod owners;
 pub mod record;
 pub mod suppress;
+pub mod report;
 pub mod symbols;
 
 use clap::{Args, Parser, Subcommand};
@@ -101,6 +102,8 @@ enum Command {
     Record(record::RecordArgs),
     /// Show who holds a type: ownership paths, the statics and thread-locals at their roots, reference cycles.
     Owners(owners::OwnersArgs),
+    /// Is it a leak, and whose? Verdict, ledger, suspects with evidence, growth that is no leak.
+    Report(Box<report::ReportArgs>),
     /// Print a completion script for a shell.
     Completions(meta::CompletionsArgs),
     /// Print the manual page.
@@ -124,6 +127,7 @@ pub fn main() -> ExitCode {
         Command::Convert(args) => convert::run(&args, &context),
         Command::Record(args) => record::run(args, &context),
         Command::Owners(args) => owners::run(args, &context),
+        Command::Report(args) => report::run(&args, &context),
         Command::Completions(args) => meta::completions(&args),
         Command::Man(args) => meta::man(&args),
     };

@@ -11,6 +11,8 @@ pub enum Block {
     Heading(String),
     /// Running text.
     Paragraph(String),
+    /// An amount with what it is.
+    Item(String, String),
     /// Figures.
     Table(Table),
     /// A stack, innermost first.

@@ -11,6 +11,7 @@ pub fn render(blocks: &[Block]) -> String {
             Block::Lead(text) => out.push_str(&format!("**{}**\n\n", escape(text))),
             Block::Heading(text) => out.push_str(&format!("## {}\n\n", escape(text))),
             Block::Paragraph(text) => out.push_str(&format!("{}\n\n", escape(text))),
+            Block::Item(amount, text) => out.push_str(&format!("- {} {}\n\n", escape(amount), escape(text))),
             Block::Table(table) => self::table(&mut out, table),
             Block::Stack(lines) => {
                 let lines: Vec<String> = lines

@@ -10,3 +10,5 @@ pub mod pprof;
 pub mod speedscope;
 pub mod stacks_json;
 pub mod text;
+pub mod triage_document;
+pub mod triage_json;

@@ -15,8 +15,9 @@ pub fn render(blocks: &[Block]) -> String {
         let tight = matches!(
             (previous, block),
             (None, _)
-                | (Some(Block::Heading(_)), Block::Paragraph(_) | Block::Stack(_) | Block::Table(_) | Block::Labeled(..))
+                | (Some(Block::Heading(_)), Block::Paragraph(_) | Block::Stack(_) | Block::Table(_) | Block::Labeled(..) | Block::Item(..))
                 | (Some(Block::Paragraph(_)), Block::Stack(_) | Block::Paragraph(_))
+                | (Some(Block::Item(..)), Block::Item(..) | Block::Paragraph(_))
                 | (Some(Block::Stack(_) | Block::Labeled(..) | Block::Code(..)), Block::Labeled(..) | Block::Code(..))
         );
         if !tight {
@@ -24,7 +25,8 @@ pub fn render(blocks: &[Block]) -> String {
         }
         match block {
             Block::Title(text) | Block::Lead(text) => wrap(&mut out, text, "", ""),
-            Block::Heading(text) => wrap(&mut out, text, "", "    "),
+            Block::Heading(text) => out.push_str(&format!("{text}\n")),
+            Block::Item(amount, text) => wrap(&mut out, text, &format!("  {amount:>11}   "), &" ".repeat(16)),
             Block::Paragraph(text) => wrap(&mut out, text, "  ", "  "),
             Block::Table(table) => self::table(&mut out, table),
             Block::Stack(lines) => stack(&mut out, lines),

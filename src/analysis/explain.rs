@@ -1,0 +1,506 @@
+//! What explains the growth of RSS, row by row of the ledger, and the verdict that follows.
+
+use crate::analysis::estimate::Interval;
+use crate::analysis::finding::{Cleared, Confidence, Evidence, FrameView, Rate, Suspect, Verdict, VerdictKind, fingerprint};
+use crate::analysis::judge::{Call, Judged};
+use crate::analysis::ledger::{Ledger, RowKind};
+use crate::analysis::trend::{Course, LEAST_INTERVALS, Regressor, Series, Shape, course};
+use crate::analysis::triage::{LIVE_ROWS, STEADY_BYTES, STEADY_SHARE, Summary, singular};
+use crate::model::allocator::Options;
+use crate::units::{iec, percent, signed_iec};
+
+/// Standard error of a foreign heap's figure: read some ms apart from the rest, page-granular.
+const FOREIGN_NOISE: f64 = 256.0 * 1024.0;
+/// What explains more than this share of the growth is named beside the verdict.
+const ALSO_SHARE: f64 = 0.10;
+/// `virtual_only`: address space grew by this much, ...
+const VIRTUAL_BYTES: f64 = 256.0 * 1024.0 * 1024.0;
+/// ... this many times more than RSS.
+const VIRTUAL_TIMES: f64 = 10.0;
+/// Share of the growth from which one cause is the answer with high confidence, and with medium.
+const DOMINANT: (f64, f64) = (0.6, 0.4);
+
+/// One explanation of growth.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Cause {
+    /// What it is.
+    pub kind: VerdictKind,
+    /// First-to-last growth of RSS it explains, bytes.
+    pub growth: f64,
+    /// Where: the row's label.
+    pub label: String,
+    /// The course of the row in words, why it is no leak.
+    pub reason: String,
+}
+
+/// Another allocator's heap, judged.
+#[derive(Clone, Debug, Default)]
+pub struct Foreign {
+    /// Present when its growth goes on.
+    pub suspect: Option<Suspect>,
+    /// What its growth is.
+    pub kind: Option<VerdictKind>,
+    /// First-to-last growth, bytes.
+    pub growth: f64,
+    /// Which allocator.
+    pub label: String,
+    /// Its course in words.
+    pub reason: String,
+}
+
+/// Judges growth outside jemalloc by its shape: smaps cannot tell used from free bytes of another allocator, so the
+/// confidence stays medium unless malloc_info says what is in use.
+pub fn foreign(ledger: &Ledger, regressors: &[Regressor]) -> Foreign {
+    let rows: Vec<_> = ledger.rows.iter().filter(|row| row.kind == RowKind::ForeignHeap).collect();
+    let n = ledger.snapshots.len();
+    let levels: Vec<f64> = (0..n).map(|i| rows.iter().map(|row| row.bytes[i] as f64).sum()).collect();
+    let mut labels: Vec<(i64, &str)> = rows.iter().map(|row| (row.growth(), row.label.as_str())).collect();
+    labels.sort_by(|a, b| b.cmp(a));
+    let label = labels.first().map_or_else(String::new, |(_, label)| (*label).to_owned());
+    let series = Series::measured(levels, FOREIGN_NOISE);
+    let growth = series.growth();
+    if n < 2 || growth < STEADY_BYTES {
+        return Foreign { growth, label, ..Foreign::default() };
+    }
+    let resident = course(&series, regressors);
+    let in_use = (ledger.foreign_in_use.len() == n).then(|| ledger.foreign_in_use.iter().map(|&b| b as f64).collect());
+    let live = in_use.map(|levels| course(&Series::measured(levels, FOREIGN_NOISE), regressors));
+    let judged = live.as_ref().unwrap_or(&resident);
+    let (kind, reason) = match judged.shape {
+        _ if n <= LEAST_INTERVALS => (VerdictKind::Growth, "too few snapshots to tell its course".to_owned()),
+        Shape::Linear | Shape::Accelerating => (VerdictKind::ForeignAllocatorLeak, "it grows to the end, in step".to_owned()),
+        _ if live.is_some() => (
+            VerdictKind::ForeignAllocatorRetention,
+            "what is in use inside it does not grow (malloc_info): it keeps what was freed".to_owned(),
+        ),
+        Shape::Plateau(from) | Shape::Step(from) => (
+            VerdictKind::ForeignAllocatorRetention,
+            format!(
+                "flat since the {} snapshot: kept by that allocator, or held by the program; it does not go on",
+                crate::analysis::judge::ordinal(from + 1)
+            ),
+        ),
+        Shape::Sawtooth => (VerdictKind::ForeignAllocatorRetention, "it comes back down".to_owned()),
+        _ => (VerdictKind::ForeignAllocatorRetention, "it does not grow in step with time or work to the end".to_owned()),
+    };
+    let suspect = (kind == VerdictKind::ForeignAllocatorLeak).then(|| {
+        let confidence = if live.is_some() { Confidence::High } else { Confidence::Medium };
+        foreign_suspect(&label, growth, judged, &series, confidence, live.is_some())
+    });
+    Foreign { suspect, kind: Some(kind), growth, label, reason }
+}
+
+fn foreign_suspect(label: &str, growth: f64, judged: &Course, series: &Series, confidence: Confidence, in_use: bool) -> Suspect {
+    let source = if in_use { "malloc_info of every snapshot" } else { "smaps of every snapshot" };
+    let mut evidence = vec![Evidence::new(
+        format!("{label} grew by {} in {} of {} intervals, and goes on", iec(growth), judged.rises, judged.intervals),
+        source,
+    )];
+    if let Some(trend) = judged.best_trend() {
+        evidence.push(Evidence::new(
+            format!("{} per {}, r² {:.3}", iec(trend.rate.estimate), singular(&trend.per), trend.r2),
+            if trend.per == "second" { source } else { "counters.csv" },
+        ));
+    }
+    let rates = judged.best.into_iter().chain((0..judged.trends.len()).filter(|i| Some(*i) != judged.best)).map(|i| {
+        let trend = &judged.trends[i];
+        Rate { per: trend.per.clone(), bytes: trend.rate, r2: trend.r2 }
+    });
+    Suspect {
+        fingerprint: fingerprint([VerdictKind::ForeignAllocatorLeak.word(), label]),
+        kind: VerdictKind::ForeignAllocatorLeak,
+        pattern: Some("second_allocator"),
+        confidence,
+        growth: Interval::symmetric(growth, 2.0 * FOREIGN_NOISE),
+        fitted: None,
+        shape: judged.shape,
+        rises: (judged.rises, judged.intervals),
+        rates: rates.collect(),
+        survival: None,
+        owner: FrameView { function: label.to_owned(), ..FrameView::default() },
+        operation: None,
+        stack: Vec::new(),
+        stacks: 0,
+        levels: series.levels.clone(),
+        sites: Vec::new(),
+        evidence,
+        refuted_by: match in_use {
+            true => "the bytes in use of malloc_info fall again in a longer capture".to_owned(),
+            false => "malloc_info(3) shows that the bytes in use inside it do not grow: then it is kept, not leaked".to_owned(),
+        },
+        remedy: "the heap profile cannot see this allocator: record malloc_info beside each snapshot, or link the C code against \
+                 jemalloc (unprefixed build, or LD_PRELOAD) and profile again to see whose it is"
+            .to_owned(),
+        keywords: vec!["malloc_info".to_owned(), "mallinfo2".to_owned(), "malloc_trim".to_owned()],
+        suppressed: None,
+    }
+}
+
+/// Every explanation with positive growth, largest first.
+pub fn causes(ledger: &Ledger, judged: &[Judged], foreign: &Foreign) -> Vec<Cause> {
+    let growth = |kinds: &[RowKind]| ledger.growth_of(kinds) as f64;
+    let rss = ledger.rss_growth().unwrap_or(0) as f64;
+    let allocated = growth(&[RowKind::Live, RowKind::SamplingOverhead, RowKind::Tcache]);
+    // What huge pages made resident: no more than they grew, nor than RSS grew beyond what was allocated.
+    let thp = ledger.anon_huge_growth().map_or(0.0, |huge| (huge as f64).min(rss - allocated)).max(0.0);
+    let thp = thp.max(growth(&[RowKind::HugePages]));
+    let live = growth(&LIVE_ROWS) - (thp - growth(&[RowKind::HugePages])).max(0.0);
+    let (live_kind, live_reason) = live_kind(ledger, judged);
+    let mut all = vec![
+        Cause { kind: live_kind, growth: live, label: "live heap".to_owned(), reason: live_reason },
+        Cause {
+            kind: VerdictKind::Thp,
+            growth: thp,
+            label: "huge pages".to_owned(),
+            reason: "a transparent huge page makes 2 MiB resident where one page of it is touched".to_owned(),
+        },
+        Cause {
+            kind: VerdictKind::Tcache,
+            growth: growth(&[RowKind::Tcache]),
+            label: "thread caches".to_owned(),
+            reason: "freed objects that thread caches keep for the next allocation of their threads".to_owned(),
+        },
+        Cause {
+            kind: VerdictKind::Fragmentation,
+            growth: growth(&[RowKind::Fragmentation]),
+            label: "fragmentation".to_owned(),
+            reason: "space in pages that still hold some live object".to_owned(),
+        },
+        Cause {
+            kind: VerdictKind::DirtyRetention,
+            growth: growth(&[RowKind::Dirty]),
+            label: "dirty pages".to_owned(),
+            reason: "freed, kept by the allocator until its decay runs".to_owned(),
+        },
+        Cause {
+            kind: VerdictKind::MadvFreeLag,
+            growth: growth(&[RowKind::LazyFree]),
+            label: "LazyFree pages".to_owned(),
+            reason: "given back with MADV_FREE: the kernel takes them when it needs memory".to_owned(),
+        },
+        Cause {
+            kind: foreign.kind.unwrap_or(VerdictKind::ForeignAllocatorRetention),
+            growth: growth(&[RowKind::ForeignHeap]),
+            label: foreign.label.clone(),
+            reason: foreign.reason.clone(),
+        },
+        Cause {
+            kind: VerdictKind::ThreadStacks,
+            growth: growth(&[RowKind::ThreadStacks]),
+            label: "thread stacks".to_owned(),
+            reason: "stacks stay resident as deep as they were once used; they go with their threads".to_owned(),
+        },
+        Cause {
+            kind: VerdictKind::FileMapping,
+            growth: growth(&[RowKind::FileMapped, RowKind::SharedMemory]),
+            label: largest_label(ledger, &[RowKind::FileMapped, RowKind::SharedMemory]),
+            reason: "pages of mapped files: page cache that the kernel drops when it needs memory, unless they are private and dirty"
+                .to_owned(),
+        },
+        Cause {
+            kind: VerdictKind::DirectMmap,
+            growth: growth(&[RowKind::OtherAnonymous]),
+            label: "other anonymous memory".to_owned(),
+            reason: "anonymous memory that no allocator owns: the program maps it itself".to_owned(),
+        },
+    ];
+    all.retain(|cause| cause.growth > 0.0);
+    all.sort_by(|a, b| b.growth.total_cmp(&a.growth));
+    all
+}
+
+fn largest_label(ledger: &Ledger, kinds: &[RowKind]) -> String {
+    let rows = ledger.rows.iter().filter(|row| kinds.contains(&row.kind));
+    rows.max_by_key(|row| row.growth()).map_or_else(|| "mapped files".to_owned(), |row| row.label.clone())
+}
+
+/// What the growth of live memory is, by the growths that make it up; without dumps by the course of its row.
+fn live_kind(ledger: &Ledger, judged: &[Judged]) -> (VerdictKind, String) {
+    let mut weights: Vec<(VerdictKind, f64, String)> = Vec::new();
+    for group in judged {
+        let (kind, reason) = match &group.call {
+            Call::Suspect(kind, _) => (*kind, String::new()),
+            Call::Cleared(kind, reason) if *kind != VerdictKind::Steady => (*kind, reason.clone()),
+            Call::Open(reason) => (VerdictKind::Growth, reason.clone()),
+            _ => continue,
+        };
+        let weight = group.delta.bytes.max(0.0);
+        match weights.iter_mut().find(|(other, ..)| *other == kind) {
+            Some((_, sum, _)) => *sum += weight,
+            None => weights.push((kind, weight, reason)),
+        }
+    }
+    if let Some((kind, _, reason)) = weights.into_iter().max_by(|a, b| a.1.total_cmp(&b.1)) {
+        return (kind, reason);
+    }
+    let n = ledger.snapshots.len();
+    let levels: Vec<f64> =
+        (0..n).map(|i| ledger.rows.iter().filter(|row| LIVE_ROWS.contains(&row.kind)).map(|row| row.bytes[i] as f64).sum()).collect();
+    let time = Regressor { name: "snapshot".to_owned(), values: (0..n).map(|i| i as f64).collect() };
+    match course(&Series::measured(levels, FOREIGN_NOISE), &[time]).shape {
+        Shape::Plateau(_) => (VerdictKind::GrowthPlateau, "the live heap grew and stopped".to_owned()),
+        Shape::Step(_) => (VerdictKind::OneTime, "the live heap grew once".to_owned()),
+        Shape::Sawtooth => (VerdictKind::Sawtooth, "the live heap comes back down".to_owned()),
+        _ => (VerdictKind::Growth, "the live heap grew; whose it is only heap dumps can tell".to_owned()),
+    }
+}
+
+/// Rows above a tenth of the growth that are no leak, as cleared growth.
+pub fn cleared_rows(ledger: &Ledger, causes: &[Cause]) -> Vec<Cleared> {
+    let rise = ledger.rss_growth().unwrap_or(0) as f64;
+    let is_row = |cause: &&Cause| cause.label != "live heap" && !cause.kind.is_leak() && cause.kind != VerdictKind::Growth;
+    causes
+        .iter()
+        .filter(is_row)
+        .filter(|cause| cause.growth >= (ALSO_SHARE * rise).max(STEADY_BYTES))
+        .map(|cause| Cleared {
+            kind: cause.kind,
+            growth: Interval::exact(cause.growth),
+            owner: None,
+            reason: format!("{}: {}", cause.label, cause.reason),
+            levels: Vec::new(),
+        })
+        .collect()
+}
+
+/// The conclusion.
+pub fn verdict(
+    summary: &Summary,
+    ledger: &Ledger,
+    suspects: &[Suspect],
+    judged: &[Judged],
+    causes: &[Cause],
+    options: &Options,
+) -> Verdict {
+    let rise = ledger.rss_growth().map(|growth| growth as f64);
+    let total = rise.unwrap_or_else(|| causes.iter().map(|c| c.growth).sum::<f64>());
+    let others = |kind: VerdictKind| -> Vec<VerdictKind> {
+        let mut kinds: Vec<VerdictKind> = Vec::new();
+        for cause in causes.iter().filter(|c| c.growth >= ALSO_SHARE * total && c.growth >= STEADY_BYTES / 4.0) {
+            if cause.kind != kind && cause.kind != VerdictKind::Growth && !kinds.contains(&cause.kind) {
+                kinds.push(cause.kind);
+            }
+        }
+        kinds
+    };
+    if let Some(suspect) = suspects.iter().find(|s| s.kind.is_leak() && s.confidence > Confidence::Low && s.suppressed.is_none()) {
+        let also = others(suspect.kind);
+        let summary = leak_sentence(suspect, suspects, rise, causes, &also);
+        return Verdict { kind: suspect.kind, also, confidence: suspect.confidence, summary };
+    }
+    let Some(rise) = rise else { return without_rss(summary, suspects, judged) };
+    let last = ledger.rss.last().copied().unwrap_or(0) as f64;
+    if ledger.snapshots.len() < 2 {
+        return Verdict {
+            kind: VerdictKind::Inconclusive,
+            also: Vec::new(),
+            confidence: Confidence::Low,
+            summary: "One snapshot shows where memory is, not what grows: take a second one after more work.".to_owned(),
+        };
+    }
+    if let Some(size) = ledger.virtual_growth().map(|growth| growth as f64) {
+        if size >= VIRTUAL_BYTES && size >= VIRTUAL_TIMES * rise && size >= last && rise < STEADY_BYTES.max(STEADY_SHARE * last) {
+            return Verdict {
+                kind: VerdictKind::VirtualOnly,
+                also: Vec::new(),
+                confidence: Confidence::High,
+                summary: format!(
+                    "Not a leak: address space grew by {}, memory did not ({} of RSS). The allocator keeps address ranges whose pages it \
+                     has given back; they cost nothing but room in VSZ.",
+                    iec(size),
+                    signed_iec(rise)
+                ),
+            };
+        }
+    }
+    if rise < STEADY_BYTES.max(STEADY_SHARE * last) {
+        return Verdict {
+            kind: VerdictKind::Steady,
+            also: others(VerdictKind::Steady).into_iter().filter(|_| rise >= STEADY_BYTES).collect(),
+            confidence: if summary.snapshots > LEAST_INTERVALS { Confidence::High } else { Confidence::Medium },
+            summary: format!(
+                "Nothing to report: RSS changed by {} on {} ({}), and no stack grows in step with time or work.",
+                signed_iec(rise),
+                iec(last),
+                percent(rise, last)
+            ),
+        };
+    }
+    let Some(main) = causes.first().filter(|cause| cause.growth >= 0.25 * rise) else {
+        return Verdict {
+            kind: VerdictKind::Inconclusive,
+            also: others(VerdictKind::Inconclusive),
+            confidence: Confidence::Low,
+            summary: format!("RSS grew by {}, and no single cause explains a quarter of it.", iec(rise)),
+        };
+    };
+    let share = main.growth / rise;
+    let confidence = match (main.kind, share) {
+        (VerdictKind::Growth, _) => Confidence::Low,
+        (_, s) if s >= DOMINANT.0 => Confidence::High,
+        (_, s) if s >= DOMINANT.1 => Confidence::Medium,
+        _ => Confidence::Low,
+    };
+    let also = others(main.kind);
+    Verdict { kind: main.kind, confidence, summary: benign_sentence(main, rise, &also, causes, options, suspects), also }
+}
+
+fn without_rss(summary: &Summary, suspects: &[Suspect], judged: &[Judged]) -> Verdict {
+    let low = |kind, text: String| Verdict { kind, also: Vec::new(), confidence: Confidence::Low, summary: text };
+    if let Some(suspect) = suspects.first() {
+        let text = format!(
+            "Live memory at `{}` grew by {} (95 %: {} to {}) between the dumps; whether it goes on, they cannot show.",
+            suspect.owner.function,
+            iec(suspect.growth.estimate),
+            iec(suspect.growth.low),
+            iec(suspect.growth.high)
+        );
+        return low(VerdictKind::Growth, text);
+    }
+    let mut cleared: Vec<(&VerdictKind, f64, &String)> = judged
+        .iter()
+        .filter_map(|j| match &j.call {
+            Call::Cleared(kind, reason) => Some((kind, j.series.range(), reason)),
+            _ => None,
+        })
+        .collect();
+    cleared.sort_by(|a, b| b.1.total_cmp(&a.1));
+    let dumps = judged.first().map_or(0, |j| j.levels.len());
+    match cleared.first() {
+        Some((kind, range, reason)) if *range >= STEADY_BYTES => Verdict {
+            kind: **kind,
+            also: Vec::new(),
+            confidence: Confidence::Medium,
+            summary: format!("Not a leak in the live heap: the largest growth ({}) {reason}. RSS was not recorded.", iec(*range)),
+        },
+        _ if dumps >= 2 => Verdict {
+            kind: VerdictKind::Steady,
+            also: Vec::new(),
+            confidence: if dumps > LEAST_INTERVALS { Confidence::Medium } else { Confidence::Low },
+            summary: format!(
+                "No stack grew beyond the sampling noise over {dumps} dumps. RSS was not recorded, so memory outside the live heap is not covered."
+            ),
+        },
+        _ => low(
+            VerdictKind::Inconclusive,
+            match summary.sources.contains(&"heap") {
+                true => "One dump shows what is live, not what grows: take a second one after more work.".to_owned(),
+                false => "Neither heap dumps nor resident memory were recorded: nothing can be said about growth.".to_owned(),
+            },
+        ),
+    }
+}
+
+fn leak_sentence(suspect: &Suspect, all: &[Suspect], rise: Option<f64>, causes: &[Cause], also: &[VerdictKind]) -> String {
+    let owner = &suspect.owner;
+    let subject = match (suspect.kind, suspect.stacks, owner.krate.as_deref()) {
+        (VerdictKind::ForeignAllocatorLeak, ..) => format!("Memory outside the profiled heap ({})", owner.function),
+        (VerdictKind::BumpArenaGrowth, ..) => format!("A bump arena filled by `{}`", owner.function),
+        (_, 1, Some(krate)) => format!("One stack of {krate}"),
+        (_, n, Some(krate)) => format!("{n} stacks of {krate} that meet in `{}`", owner.function),
+        (_, n, None) => format!("{n} {} at `{}`", if n == 1 { "stack" } else { "stacks" }, owner.function),
+    };
+    let rate = suspect.rates.first().map_or_else(String::new, |r| format!(" by {} per {}", iec(r.bytes.estimate), singular(&r.per)));
+    let plural = suspect.stacks > 1 && suspect.kind == VerdictKind::Leak;
+    let (verb, is) = if plural { ("grow", "are") } else { ("grows", "is") };
+    let fate = match suspect.kind {
+        VerdictKind::ForeignAllocatorLeak => "to the end of the capture".to_owned(),
+        VerdictKind::BumpArenaGrowth => "and is never reset or dropped".to_owned(),
+        _ => match suspect.survival {
+            Some(survival) if survival > 0.9 => "and nothing of it is freed".to_owned(),
+            _ => format!("and {is} not freed"),
+        },
+    };
+    let g = suspect.growth;
+    let mut text = format!("{subject} {verb}{rate} {fate}: +{} (95 %: {} to {}).", iec(g.estimate), iec(g.low), iec(g.high));
+    let more: Vec<&Suspect> = all.iter().skip(1).filter(|s| s.kind.is_leak() && s.confidence > Confidence::Low).collect();
+    if let Some(second) = more.first() {
+        text.push_str(&format!(
+            " {} more {} the same course, the largest at `{}` (+{}).",
+            more.len(),
+            if more.len() == 1 { "growth takes" } else { "growths take" },
+            second.owner.function,
+            iec(second.growth.estimate)
+        ));
+    }
+    if let Some(rise) = rise.filter(|&rise| rise >= STEADY_BYTES) {
+        text.push_str(&format!(" It is {} of the RSS growth", percent(g.estimate, rise)));
+        let beside: Vec<String> = causes
+            .iter()
+            .filter(|c| also.contains(&c.kind))
+            .take(2)
+            .map(|c| format!("{} is {} ({})", percent(c.growth, rise), c.label, c.kind.word()))
+            .collect();
+        text.push_str(&if beside.is_empty() { ".".to_owned() } else { format!("; {}.", beside.join(", ")) });
+    }
+    text
+}
+
+fn benign_sentence(main: &Cause, rise: f64, also: &[VerdictKind], causes: &[Cause], options: &Options, suspects: &[Suspect]) -> String {
+    let share = percent(main.growth, rise);
+    let decay = |name: &str, value: Option<i64>| value.map_or_else(String::new, |ms| format!(" ({name} is {ms})"));
+    let what = match main.kind {
+        VerdictKind::GrowthPlateau => {
+            format!("Not a leak: live memory grew and stopped. It is {share} of the RSS growth; {}.", main.reason)
+        }
+        VerdictKind::OneTime => format!("Not a leak: live memory grew once. It is {share} of the RSS growth; {}.", main.reason),
+        VerdictKind::Sawtooth => format!("Not a leak: live memory comes and goes. It is {share} of the RSS growth; {}.", main.reason),
+        VerdictKind::Growth => {
+            let place = suspects.first().map_or_else(String::new, |s| format!(" The largest part is at `{}`.", s.owner.function));
+            format!("Cause open: {} grew, {share} of the RSS growth; {}.{place}", main.label, main.reason)
+        }
+        VerdictKind::DirtyRetention => {
+            let threads = match options.background_thread {
+                Some(false) => " No background thread runs the decay: only allocation on the same arena does.",
+                _ => "",
+            };
+            format!(
+                "Not a leak: {share} of the RSS growth is memory already freed that the allocator keeps as dirty pages{}.{threads}",
+                decay("dirty_decay_ms", options.dirty_decay_ms)
+            )
+        }
+        VerdictKind::MadvFreeLag => format!(
+            "Not a leak: {share} of the RSS growth is memory already given back with MADV_FREE that the kernel still counts (LazyFree){}.",
+            decay("muzzy_decay_ms", options.muzzy_decay_ms)
+        ),
+        VerdictKind::Fragmentation => {
+            format!("Not a leak: {share} of the RSS growth is fragmentation, room in pages that still hold some live object.")
+        }
+        VerdictKind::Thp => format!(
+            "Not a leak: {share} of the RSS growth is transparent huge pages, which make memory resident that was allocated but not touched{}.",
+            options.thp.as_ref().map_or_else(String::new, |thp| format!(" (opt.thp is {thp})"))
+        ),
+        VerdictKind::Tcache => format!("Not a leak: {share} of the RSS growth is freed objects in thread caches."),
+        VerdictKind::ForeignAllocatorRetention => {
+            format!("Not shown to be a leak: {share} of the RSS growth is in another allocator ({}); {}.", main.label, main.reason)
+        }
+        VerdictKind::FileMapping => {
+            format!(
+                "Not a leak: {share} of the RSS growth is pages of mapped files, most in {}. The kernel drops clean ones when it needs memory.",
+                main.label
+            )
+        }
+        VerdictKind::DirectMmap => format!(
+            "{share} of the RSS growth is anonymous memory that the program maps itself: no allocator and no heap profile sees it. Look at its mmap calls."
+        ),
+        VerdictKind::ThreadStacks => {
+            format!("Not a heap leak: {share} of the RSS growth is thread stacks. Fewer threads, or less deep recursion, would lower it.")
+        }
+        _ => format!("{share} of the RSS growth is {}.", main.label),
+    };
+    let beside: Vec<String> = causes
+        .iter()
+        .filter(|c| also.contains(&c.kind))
+        .take(2)
+        .map(|c| format!("{} is {} ({})", percent(c.growth, rise), c.label, c.kind.word()))
+        .collect();
+    match beside.is_empty() {
+        true => what,
+        false => format!("{what} {}.", capitalized(&beside.join(", "))),
+    }
+}
+
+fn capitalized(text: &str) -> String {
+    let mut chars = text.chars();
+    chars.next().map_or_else(String::new, |first| first.to_uppercase().chain(chars).collect())
+}

@@ -1,0 +1,412 @@
+//! Whose memory a kernel mapping is, by its fingerprint.
+//!
+//! ```text
+//! 5563f000-5581a000 rw-p ... [heap]        ac       the C library's malloc (brk)
+//! 7fb4000000-7fb45b9000 rw-p               nr  \    a malloc arena of a thread: 64 MiB aligned,
+//! 7fb45b9000-7fb8000000 ---p               nr  /    reserved to the next 64 MiB
+//! 7fb8440000-7fb8441000 ---p               nh  \    guard page and
+//! 7fb8441000-7fb8c41000 rw-p               ac nh /  stack of a thread
+//! 7fb9000000-7fb9400000 rw-p               nr       jemalloc (MAP_NORESERVE, no reserved tail)
+//! 7fb9441000-7fb94c5000 rw-p               ac       the program's own mmap
+//! ```
+//!
+//! The flags are those the kernel prints (VmFlags: `nr` MAP_NORESERVE, `ac` accounted, `nh` no huge pages);
+//! each rule names what it rests on and how sure it is. Pieces add up to the mappings exactly.
+
+use crate::analysis::finding::Confidence;
+use crate::model::memory::{MemoryMap, Residency, Vma};
+use crate::units::Bytes;
+use std::collections::BTreeSet;
+
+/// Who owns a piece of memory.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Owner {
+    /// jemalloc; its statistics split it further.
+    Jemalloc,
+    /// Another allocator or runtime, by name.
+    Foreign(&'static str),
+    /// Stacks of threads.
+    ThreadStack,
+    /// A mapped file, by path without ` (deleted)`; its .data and .bss too.
+    File(String),
+    /// Memory shared with other processes or by file descriptor, by name.
+    Shared(String),
+    /// Anonymous memory of the program's own, or of the kernel, by description.
+    Other(String),
+}
+
+/// Names of other allocators.
+pub mod foreign {
+    /// brk area.
+    pub const GLIBC_HEAP: &str = "C library malloc, main heap";
+    /// Arenas of threads.
+    pub const GLIBC_ARENAS: &str = "C library malloc, thread arenas";
+    /// Chunks with a mapping of their own.
+    pub const GLIBC_BLOCKS: &str = "C library malloc, large blocks";
+    /// mimalloc.
+    pub const MIMALLOC: &str = "mimalloc";
+    /// tcmalloc of either kind.
+    pub const TCMALLOC: &str = "tcmalloc";
+    /// The Go runtime.
+    pub const GO: &str = "Go runtime";
+    /// The Java virtual machine.
+    pub const JVM: &str = "Java virtual machine";
+    /// Scudo, PartitionAlloc, ...: named by their own mapping names.
+    pub const NAMED: &str = "other allocator";
+    /// A second copy of jemalloc, whose statistics are not in the capture.
+    pub const SECOND_JEMALLOC: &str = "another jemalloc";
+}
+
+/// The description of plain anonymous mappings.
+pub const OWN_MMAP: &str = "anonymous mmap";
+/// Small mappings that the loader makes.
+const LOADER: &str = "loader and thread-local storage";
+const KERNEL: &str = "kernel (vdso)";
+
+/// A mapping, or the part of one, with its owner.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Piece {
+    /// Position in `MemoryMap::vmas`.
+    pub vma: usize,
+    /// Who owns it.
+    pub owner: Owner,
+    /// How sure that is.
+    pub confidence: Confidence,
+    /// Its figures; pieces of one mapping add up to it.
+    pub residency: Residency,
+}
+
+/// What is known besides the mappings.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Known {
+    /// jemalloc wrote a dump or statistics: it is there.
+    pub jemalloc: bool,
+    /// Address space that its statistics account for (`mapped + retained`).
+    pub jemalloc_space: Option<Bytes>,
+    /// jemalloc takes the brk area first (`dss:primary`).
+    pub dss_primary: bool,
+    /// glibc's own count of chunks with a mapping of their own (malloc_info).
+    pub glibc_mmapped: Option<Bytes>,
+}
+
+/// HEAP_MAX_SIZE of glibc on 64-bit machines (malloc/arena.c): size and alignment of a thread arena's heap.
+const GLIBC_HEAP_SIZE: u64 = 64 << 20;
+/// A guard below a stack is a page or a few; the reserved tails of allocators are larger.
+const MOST_GUARD: u64 = 1 << 20;
+/// Default stacks are 2 MiB (Rust) and 8 MiB (pthreads). Larger ones without a guard could be anything that asked for no huge pages.
+const MOST_UNGUARDED_STACK: u64 = 16 << 20;
+/// mimalloc hints its memory to 2..30 TiB (MI_HINT_BASE, MI_HINT_MAX in src/os.c): far below where the kernel
+/// places mmaps (0x7f..) and programs (0x55..).
+const MIMALLOC_HINTS: std::ops::Range<u64> = 2 << 40..30 << 40;
+/// Go hints its arenas to 0xc000000000 and up (runtime/malloc.go).
+const GO_HINTS: std::ops::Range<u64> = 0xc0_0000_0000..0x100_0000_0000;
+/// The loader's and each library's small anonymous mappings: TLS of the first thread, link maps.
+const MOST_LOADER: u64 = 128 << 10;
+/// jemalloc maps regions of its page size classes from 2 MiB on, which are multiples of this.
+const JEMALLOC_GRAIN: u64 = 512 << 10;
+/// How far the mappings may exceed what the statistics account for before mappings are doubted: base
+/// blocks and the moment between smaps and statistics make up to some MiB.
+const SPACE_SLACK: u64 = 16 << 20;
+
+/// Assigns every mapping an owner.
+pub fn owners(map: &MemoryMap, known: &Known) -> Vec<Piece> {
+    let program = Program::of(&map.vmas);
+    let mut pieces: Vec<Piece> = Vec::with_capacity(map.vmas.len());
+    for (i, vma) in map.vmas.iter().enumerate() {
+        let before = i.checked_sub(1).and_then(|at| map.vmas.get(at)).filter(|before| before.mapping.range.end == vma.mapping.range.start);
+        let after = map.vmas.get(i + 1).filter(|after| after.mapping.range.start == vma.mapping.range.end);
+        let piece = |owner, confidence, residency| Piece { vma: i, owner, confidence, residency };
+        if let Some(boundary) = arena_boundary(vma, after)
+            && !program.mimalloc_at(vma)
+            && !program.go
+            && !program.jvm
+        {
+            // The kernel joins neighbors with equal flags: what lies below the arena's first 64 MiB is not its own.
+            let (below, above) = split(vma, boundary);
+            if below.size > Bytes::ZERO {
+                pieces.push(piece(Owner::Jemalloc, Confidence::Medium, below));
+            }
+            pieces.push(piece(Owner::Foreign(foreign::GLIBC_ARENAS), Confidence::High, above));
+            continue;
+        }
+        let (owner, confidence) = owner(vma, before, after, &program, known, pieces.last());
+        pieces.push(piece(owner, confidence, vma.residency));
+    }
+    full_arenas(map, &mut pieces);
+    doubt_space(map, known, &mut pieces);
+    unreserved(map, known, &mut pieces);
+    glibc_blocks(known, &mut pieces);
+    pieces
+}
+
+/// What the mapped files tell of the program.
+struct Program {
+    tcmalloc: bool,
+    mimalloc: bool,
+    jvm: bool,
+    go: bool,
+}
+
+impl Program {
+    fn of(vmas: &[Vma]) -> Program {
+        let has = |name: &[u8]| vmas.iter().any(|vma| memchr::memmem::find(&vma.mapping.name, name).is_some());
+        let go = vmas.iter().any(|vma| vma.mapping.range.start.get() == GO_HINTS.start) || has(b"[anon: Go:");
+        Program { tcmalloc: has(b"libtcmalloc"), mimalloc: has(b"libmimalloc"), jvm: has(b"/libjvm.so"), go }
+    }
+
+    fn mimalloc_at(&self, vma: &Vma) -> bool {
+        MIMALLOC_HINTS.contains(&vma.mapping.range.start.get())
+    }
+}
+
+fn owner(
+    vma: &Vma,
+    before: Option<&Vma>,
+    after: Option<&Vma>,
+    program: &Program,
+    known: &Known,
+    previous: Option<&Piece>,
+) -> (Owner, Confidence) {
+    if !vma.mapping.name.is_empty() {
+        return named(vma, program, known);
+    }
+    let start = vma.mapping.range.start.get();
+    let size = vma.mapping.range.len();
+    let writable = &vma.mapping.perms[..3] == b"rw-";
+    let (nr, ac, nh) = (vma.has_flag("nr"), vma.has_flag("ac"), vma.has_flag("nh"));
+    if program.go && GO_HINTS.contains(&start) {
+        return (Owner::Foreign(foreign::GO), Confidence::High);
+    }
+    if program.mimalloc_at(vma) {
+        return (Owner::Foreign(foreign::MIMALLOC), if program.mimalloc { Confidence::High } else { Confidence::Medium });
+    }
+    if vma.mapping.perms[2] == b'x' {
+        return (Owner::Other("code made at run time".into()), Confidence::High);
+    }
+    if !writable {
+        return (
+            Owner::Other(if vma.mapping.perms[0] == b'-' { "reserved address space".into() } else { OWN_MMAP.into() }),
+            Confidence::Medium,
+        );
+    }
+    let guarded = before.is_some_and(is_guard);
+    if guarded && !nr {
+        return (Owner::ThreadStack, if nh { Confidence::High } else { Confidence::Medium });
+    }
+    if nh && ac && size <= MOST_UNGUARDED_STACK {
+        return (Owner::ThreadStack, Confidence::Medium);
+    }
+    // .bss follows the data of its file without a gap.
+    if let (Some(before), Some(Owner::File(path)), false) = (before, previous.map(|piece| &piece.owner), nr)
+        && before.mapping.perms[3] == b'p'
+    {
+        return (Owner::File(path.clone()), Confidence::High);
+    }
+    if program.jvm && after.is_some_and(|after| after.mapping.perms[0] == b'-' && after.has_flag("nr")) {
+        return (Owner::Foreign(foreign::JVM), Confidence::Medium);
+    }
+    if nr {
+        let sure = if known.jemalloc { Confidence::High } else { Confidence::Low };
+        return if program.mimalloc && !known.jemalloc {
+            (Owner::Foreign(foreign::MIMALLOC), Confidence::Medium)
+        } else {
+            (Owner::Jemalloc, sure)
+        };
+    }
+    if program.tcmalloc && size >= MOST_LOADER {
+        return (Owner::Foreign(foreign::TCMALLOC), Confidence::Medium);
+    }
+    let below_file = after.is_some_and(|after| after.mapping.path().is_some());
+    if size < MOST_LOADER && (below_file || before.is_none()) {
+        return (Owner::Other(LOADER.into()), Confidence::Medium);
+    }
+    (Owner::Other(OWN_MMAP.into()), Confidence::Medium)
+}
+
+/// Mappings with a name: files, and what the kernel or the program names.
+fn named(vma: &Vma, program: &Program, known: &Known) -> (Owner, Confidence) {
+    let name = vma.mapping.display_name();
+    let file = name.strip_suffix(" (deleted)").unwrap_or(&name);
+    let shared = |label: &str| (Owner::Shared(label.to_owned()), Confidence::High);
+    let allocator = |label| (Owner::Foreign(label), Confidence::High);
+    if let Some(given) = name.strip_prefix("[anon:").and_then(|rest| rest.strip_suffix(']')) {
+        let given = given.trim();
+        // As set by glibc (glibc.mem.decorate_maps), Go, tcmalloc, jemalloc (--enable-pageid), Android's allocators.
+        return match given {
+            _ if given.starts_with("jemalloc") || given == "libc_malloc" && known.jemalloc => (Owner::Jemalloc, Confidence::High),
+            _ if given.starts_with("Go:") => allocator(foreign::GO),
+            _ if given.starts_with("tcmalloc") => allocator(foreign::TCMALLOC),
+            _ if given.starts_with("mimalloc") || given.starts_with("mi-") => allocator(foreign::MIMALLOC),
+            _ if given.starts_with("glibc: malloc arena") => allocator(foreign::GLIBC_ARENAS),
+            _ if given.starts_with("glibc: malloc") => allocator(foreign::GLIBC_BLOCKS),
+            _ if given.starts_with("glibc: pthread stack") || given.starts_with("stack_and_tls") => (Owner::ThreadStack, Confidence::High),
+            _ if given.starts_with("scudo")
+                || given.starts_with("partition_alloc")
+                || given.starts_with("GWP-ASan")
+                || given == "libc_malloc" =>
+            {
+                allocator(foreign::NAMED)
+            }
+            _ => (Owner::Other(given.to_owned()), Confidence::High),
+        };
+    }
+    match name.as_ref() {
+        "[heap]" if program.tcmalloc => (Owner::Foreign(foreign::TCMALLOC), Confidence::High),
+        "[heap]" if known.dss_primary => (Owner::Jemalloc, Confidence::Medium),
+        "[heap]" => allocator(foreign::GLIBC_HEAP),
+        "[stack]" => (Owner::ThreadStack, Confidence::High),
+        _ if name.starts_with("[stack:") => (Owner::ThreadStack, Confidence::High),
+        _ if name.starts_with("[v") || name == "[uprobes]" => (Owner::Other(KERNEL.into()), Confidence::High),
+        _ if name.starts_with("[anon_shmem:") => shared(name.trim_start_matches("[anon_shmem:").trim_end_matches(']')),
+        _ if file.starts_with("/SYSV") => shared("System V shared memory"),
+        _ if file == "/dev/zero" => shared("shared anonymous memory"),
+        _ if file.starts_with("/memfd:") || file.starts_with("/dev/shm/") => shared(file.trim_start_matches('/')),
+        _ if file.starts_with("/anon_hugepage") => (Owner::Other("huge pages (hugetlb)".into()), Confidence::High),
+        _ if file.starts_with('/') => (Owner::File(file.to_owned()), Confidence::High),
+        _ => (Owner::Other(name.into_owned()), Confidence::Medium),
+    }
+}
+
+/// A page or a few that nobody may touch, below a stack.
+fn is_guard(vma: &Vma) -> bool {
+    vma.mapping.is_anonymous() && vma.mapping.perms[..3] == *b"---" && vma.mapping.range.len() <= MOST_GUARD && !vma.has_flag("nr")
+}
+
+/// Where the part of a thread arena begins in `vma`, if it ends in one: reserved address space follows up to
+/// the next 64 MiB.
+fn arena_boundary(vma: &Vma, after: Option<&Vma>) -> Option<u64> {
+    let after = after?;
+    let (start, end) = (vma.mapping.range.start.get(), vma.mapping.range.end.get());
+    let tail = after.mapping.is_anonymous() && after.mapping.perms[..3] == *b"---" && after.mapping.range.end.get() % GLIBC_HEAP_SIZE == 0;
+    let heap = vma.mapping.is_anonymous() && vma.mapping.perms[..3] == *b"rw-" && !vma.has_flag("ac");
+    if !tail || !heap || end == start || after.mapping.range.len() >= GLIBC_HEAP_SIZE {
+        return None;
+    }
+    let own = (end - 1) / GLIBC_HEAP_SIZE * GLIBC_HEAP_SIZE;
+    match start % GLIBC_HEAP_SIZE {
+        0 => Some(start),
+        _ if own >= start => Some(own),
+        _ => None,
+    }
+}
+
+/// A thread that needs more than 64 MiB gets further heaps; full ones have no reserved tail. They are told by
+/// size and alignment where other arenas show that there are some.
+fn full_arenas(map: &MemoryMap, pieces: &mut [Piece]) {
+    let arenas = pieces.iter().any(|piece| piece.owner == Owner::Foreign(foreign::GLIBC_ARENAS));
+    for piece in pieces.iter_mut().filter(|piece| arenas && piece.owner == Owner::Jemalloc) {
+        let range = map.vmas[piece.vma].mapping.range;
+        if range.start.get() % GLIBC_HEAP_SIZE == 0 && range.len() % GLIBC_HEAP_SIZE == 0 && piece.residency.size.get() == range.len() {
+            (piece.owner, piece.confidence) = (Owner::Foreign(foreign::GLIBC_ARENAS), Confidence::Medium);
+        }
+    }
+}
+
+/// The statistics say how much address space is jemalloc's. Mappings beyond it that are not of its sizes are
+/// the program's own reservations with the same flags.
+fn doubt_space(map: &MemoryMap, known: &Known, pieces: &mut [Piece]) {
+    let Some(space) = known.jemalloc_space else { return };
+    let held: u64 = pieces.iter().filter(|piece| piece.owner == Owner::Jemalloc).map(|piece| piece.residency.size.get()).sum();
+    let mut excess = held.saturating_sub(space.get());
+    if excess <= SPACE_SLACK {
+        return;
+    }
+    let mut doubtful: Vec<usize> = (0..pieces.len())
+        .filter(|&i| pieces[i].owner == Owner::Jemalloc && map.vmas[pieces[i].vma].mapping.range.len() % JEMALLOC_GRAIN != 0)
+        .collect();
+    doubtful.sort_by_key(|&i| std::cmp::Reverse(pieces[i].residency.size));
+    for i in doubtful {
+        let size = pieces[i].residency.size.get();
+        if size <= excess + JEMALLOC_GRAIN {
+            (pieces[i].owner, pieces[i].confidence) = (Owner::Other("anonymous mmap without reservation".into()), Confidence::Low);
+            excess = excess.saturating_sub(size);
+        }
+    }
+}
+
+/// Where memory may not be overcommitted (vm.overcommit_memory = 2), or an edited smaps has no flags, jemalloc's
+/// mappings look like any other: as much of them as the statistics account for is taken, largest first.
+fn unreserved(map: &MemoryMap, known: &Known, pieces: &mut [Piece]) {
+    let (true, Some(space)) = (known.jemalloc, known.jemalloc_space) else { return };
+    let held: u64 = pieces.iter().filter(|piece| piece.owner == Owner::Jemalloc).map(|piece| piece.residency.size.get()).sum();
+    // Half: then what is found cannot be most of it.
+    if held >= space.get() / 2 {
+        return;
+    }
+    let mut candidates: Vec<usize> = (0..pieces.len())
+        .filter(|&i| {
+            let vma = &map.vmas[pieces[i].vma];
+            matches!(&pieces[i].owner, Owner::Other(what) if what == OWN_MMAP)
+                && vma.mapping.perms == *b"rw-p"
+                && vma.mapping.range.len() % JEMALLOC_GRAIN == 0
+        })
+        .collect();
+    candidates.sort_by_key(|&i| std::cmp::Reverse(pieces[i].residency.size));
+    let mut missing = (space.get() - held).saturating_add(SPACE_SLACK);
+    for i in candidates {
+        let size = pieces[i].residency.size.get();
+        if size <= missing {
+            (pieces[i].owner, pieces[i].confidence) = (Owner::Jemalloc, Confidence::Low);
+            missing -= size;
+        }
+    }
+}
+
+/// Blocks of the C library's malloc look like the program's own mmaps. Its own count tells how much of them it
+/// is; in a program without jemalloc all of them are taken to be.
+fn glibc_blocks(known: &Known, pieces: &mut [Piece]) {
+    let own = |piece: &Piece| matches!(&piece.owner, Owner::Other(what) if what == OWN_MMAP);
+    let mut left = match known.glibc_mmapped {
+        Some(mmapped) => mmapped.get(),
+        None if !known.jemalloc && !pieces.iter().any(|piece| piece.owner == Owner::Jemalloc) => u64::MAX,
+        None => return,
+    };
+    let owners: BTreeSet<Owner> = pieces.iter().map(|piece| piece.owner.clone()).collect();
+    if known.glibc_mmapped.is_none()
+        && owners.iter().any(|owner| matches!(owner, Owner::Foreign(foreign::TCMALLOC | foreign::MIMALLOC | foreign::GO | foreign::JVM)))
+    {
+        return;
+    }
+    for piece in pieces.iter_mut().filter(|piece| own(piece)) {
+        let size = piece.residency.size.get();
+        // Neighbors merge: a mapping may hold several blocks, but not more than there are.
+        if size <= left {
+            (piece.owner, piece.confidence) =
+                (Owner::Foreign(foreign::GLIBC_BLOCKS), if left == u64::MAX { Confidence::Low } else { Confidence::Medium });
+            left = left.saturating_sub(if left == u64::MAX { 0 } else { size });
+        }
+    }
+}
+
+/// Figures of a mapping below and above an address, resident memory by length.
+fn split(vma: &Vma, boundary: u64) -> (Residency, Residency) {
+    let whole = vma.mapping.range.len().max(1);
+    let below = boundary.saturating_sub(vma.mapping.range.start.get()).min(whole);
+    let part = |bytes: Bytes| Bytes::new((u128::from(bytes.get()) * u128::from(below) / u128::from(whole)) as u64);
+    let all = vma.residency;
+    let low = Residency {
+        size: part(all.size),
+        rss: part(all.rss),
+        pss: part(all.pss),
+        anonymous: part(all.anonymous),
+        private_dirty: part(all.private_dirty),
+        private_clean: part(all.private_clean),
+        lazy_free: part(all.lazy_free),
+        anon_huge_pages: part(all.anon_huge_pages),
+        swap: part(all.swap),
+        ..Residency::default()
+    };
+    let high = Residency {
+        size: all.size.saturating_sub(low.size),
+        rss: all.rss.saturating_sub(low.rss),
+        pss: all.pss.saturating_sub(low.pss),
+        anonymous: all.anonymous.saturating_sub(low.anonymous),
+        private_dirty: all.private_dirty.saturating_sub(low.private_dirty),
+        private_clean: all.private_clean.saturating_sub(low.private_clean),
+        lazy_free: all.lazy_free.saturating_sub(low.lazy_free),
+        anon_huge_pages: all.anon_huge_pages.saturating_sub(low.anon_huge_pages),
+        swap: all.swap.saturating_sub(low.swap),
+        ..all
+    };
+    (low, high)
+}

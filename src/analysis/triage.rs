@@ -1,0 +1,543 @@
+//! The triage: from a timeline with names and its ledger to the verdict with its findings.
+//!
+//! Order of precedence: an ongoing leak that is significant outranks larger growth that is benign; otherwise the verdict
+//! is what explains most of the growth of RSS, and what explains more than a tenth of it stands beside it.
+
+use crate::analysis::detect::pools::{Pool, PoolKind, known_pool};
+use crate::analysis::detect::{self, Case, Sibling};
+use crate::analysis::estimate::{Interval, unseen_at_most};
+use crate::analysis::explain;
+use crate::analysis::finding::{Cleared, Confidence, Evidence, FrameView, Missing, Rate, Suspect, Verdict, VerdictKind, fingerprint};
+use crate::analysis::group::{Group, Paths, group, together};
+use crate::analysis::judge::{Call, Judged, MATERIAL_SHARE, Setting, judge};
+use crate::analysis::ledger::{Ledger, RowKind};
+use crate::analysis::owner;
+use crate::analysis::series::HeapSeries;
+use crate::analysis::size_class;
+use crate::analysis::trend::{Course, Regressor, Series, course};
+use crate::analysis::view;
+use crate::model::frame::Symbols;
+use crate::model::heap::Sampling;
+use crate::model::snapshot::{Part, Snapshot, TimeSource};
+use crate::model::stack::StackId;
+use crate::model::timeline::{CounterKind, Timeline};
+use crate::units::{grouped, iec, percent};
+
+/// RSS growth below this is not explained but called steady: two base blocks of the allocator.
+pub const STEADY_BYTES: f64 = 4.0 * 1024.0 * 1024.0;
+/// The same as a share of the last RSS.
+pub const STEADY_SHARE: f64 = 0.10;
+/// Growth shown as cleared has at least this share of the growth of RSS, or of the largest live growth.
+const WORTH_A_LINE: f64 = 0.05;
+/// Other stacks of a group that the detectors look at.
+const SIBLINGS: usize = 8;
+/// Standard error of a ledger row from being read some ms apart.
+const LEDGER_NOISE: f64 = 256.0 * 1024.0;
+
+/// What the triage may be told.
+#[derive(Clone, Debug, Default)]
+pub struct Options {
+    /// Only this counter, besides time.
+    pub counter: Option<String>,
+}
+
+/// Everything a report says.
+#[derive(Clone, Debug)]
+pub struct Triage {
+    /// The process and what was recorded of it.
+    pub summary: Summary,
+    /// The conclusion.
+    pub verdict: Verdict,
+    /// Where the memory is.
+    pub ledger: Ledger,
+    /// Suspects, gravest first.
+    pub suspects: Vec<Suspect>,
+    /// Growth that is not a leak.
+    pub cleared: Vec<Cleared>,
+    /// What would make the answer more certain.
+    pub missing: Vec<Missing>,
+    /// What a leak smaller than this would have looked like: nothing.
+    pub blind_spot: Option<String>,
+    /// The groups as judged, for `trend` and the charts.
+    pub judged: Vec<Judged>,
+}
+
+/// The process and what was recorded of it.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Summary {
+    /// Name of the process.
+    pub process: Option<String>,
+    /// Process id.
+    pub pid: Option<u64>,
+    /// Number of snapshots.
+    pub snapshots: usize,
+    /// Time of the first, Unix ms.
+    pub first_unix_ms: i64,
+    /// Time of the last, Unix ms.
+    pub last_unix_ms: i64,
+    /// Whether the times are times, and not a mere order.
+    pub timed: bool,
+    /// `heap`, `smaps`, `stats`.
+    pub sources: Vec<&'static str>,
+    /// Bytes between samples; 1 for exact profiles, `None` without dumps.
+    pub sampling_interval: Option<u64>,
+    /// `jemalloc 5.3.0`.
+    pub allocator: Option<String>,
+    /// Names of the first and last dump, for the commands that reproduce a claim.
+    pub dumps: Option<(String, String)>,
+    /// Names of the snapshots, in order.
+    pub names: Vec<String>,
+}
+
+/// Runs the triage. `symbols` belongs to `timeline.stacks`.
+pub fn triage(timeline: &Timeline, symbols: &Symbols, ledger: Ledger, options: &Options) -> Triage {
+    let series = HeapSeries::of(timeline);
+    let summary = summarize(timeline, &series);
+    let paths = Paths::of(&timeline.stacks, symbols);
+    let at_dumps = regressors(timeline, &series.snapshots, options);
+    let rss: Vec<f64> = ledger.rss.iter().map(|&bytes| bytes as f64).collect();
+    let rss_rise = (!rss.is_empty()).then(|| rss.iter().copied().fold(f64::MIN, f64::max) - rss[0]);
+    let rss_course = resident_heap(&ledger, &series, &at_dumps);
+    let setting = Setting { regressors: &at_dumps, rss_rise, rss_course: rss_course.as_ref() };
+    let judged = match series.dumps() {
+        0 | 1 => Vec::new(),
+        _ => judge(&series, &paths, arrange(timeline, symbols, &series, &paths), &setting),
+    };
+    let view = View { timeline, symbols, series: &series, paths: &paths, ledger: &ledger };
+    let mut suspects: Vec<Suspect> = judged.iter().filter_map(|j| view.suspect(j)).collect();
+    let outside = explain::foreign(&ledger, &regressors(timeline, &ledger.snapshots, options));
+    suspects.extend(outside.suspect.clone());
+    suspects.sort_by(|a, b| rank(b).cmp(&rank(a)).then(b.growth.estimate.total_cmp(&a.growth.estimate)));
+    let mut cleared: Vec<Cleared> = judged.iter().filter_map(|j| view.cleared(j, rss_rise)).collect();
+    let causes = explain::causes(&ledger, &judged, &outside);
+    cleared.extend(explain::cleared_rows(&ledger, &causes));
+    let verdict = explain::verdict(&summary, &ledger, &suspects, &judged, &causes, &allocator_options(timeline));
+    let missing = missing(timeline, &summary, symbols, &series);
+    let blind_spot = blind_spot(&series, &summary);
+    Triage { summary, verdict, ledger, suspects, cleared, missing, blind_spot, judged }
+}
+
+/// Grave first: leaks before growth, then by confidence.
+fn rank(suspect: &Suspect) -> (bool, Confidence) {
+    (suspect.kind.is_leak(), suspect.confidence)
+}
+
+/// Groups all stacks; the chunks of an arena by themselves, because the blame for a chunk falls on whoever crossed the end
+/// of the last one.
+fn arrange(timeline: &Timeline, symbols: &Symbols, series: &HeapSeries, paths: &Paths) -> Vec<(Group, Option<&'static Pool>)> {
+    let pool_of = |s: StackId| known_pool(&view::stack(&timeline.stacks, symbols, s));
+    let mut arenas: Vec<(&'static Pool, Vec<StackId>)> = Vec::new();
+    let mut other = Vec::new();
+    for stack in timeline.stacks.ids().filter(|s| series.stacks[s.index()].live.iter().any(|c| c.objects > 0)) {
+        match pool_of(stack).filter(|pool| pool.kind == PoolKind::Arena) {
+            None => other.push(stack),
+            Some(pool) => match arenas.iter_mut().find(|(known, _)| known.id == pool.id) {
+                Some((_, stacks)) => stacks.push(stack),
+                None => arenas.push((pool, vec![stack])),
+            },
+        }
+    }
+    let mut groups: Vec<(Group, Option<&'static Pool>)> = Vec::new();
+    for found in group(series, paths, other) {
+        let pool = found.stacks.first().and_then(|&heaviest| pool_of(heaviest));
+        groups.push((found, pool));
+    }
+    for (pool, stacks) in arenas {
+        groups.extend(together(series, paths, stacks).into_iter().map(|found| (found, Some(pool))));
+    }
+    groups
+}
+
+/// The options in force, from the last statistics.
+fn allocator_options(timeline: &Timeline) -> crate::model::allocator::Options {
+    timeline.snapshots.iter().rev().find_map(|s| s.stats.as_ref()).map(|stats| stats.options.clone()).unwrap_or_default()
+}
+
+/// Time in seconds first, then every counter that never falls and is known at all of these snapshots.
+pub fn regressors(timeline: &Timeline, at: &[usize], options: &Options) -> Vec<Regressor> {
+    let Some(&first) = at.first() else { return Vec::new() };
+    let start = timeline.snapshots[first].unix_ms;
+    let seconds = at.iter().map(|&i| (timeline.snapshots[i].unix_ms - start) as f64 / 1000.0).collect();
+    let mut all = vec![Regressor { name: "second".to_owned(), values: seconds }];
+    for (c, counter) in timeline.counters.iter().enumerate() {
+        let wanted = options.counter.as_ref().is_none_or(|name| *name == counter.name);
+        let values: Option<Vec<f64>> = at.iter().map(|&i| timeline.snapshots[i].counters.get(c).copied().flatten()).collect();
+        if let (true, CounterKind::Cumulative, Some(values)) = (wanted, counter.kind, values) {
+            all.push(Regressor { name: counter.name.clone(), values });
+        }
+    }
+    all.retain(Regressor::moves);
+    all
+}
+
+/// The course of what jemalloc has resident, at the dumps.
+fn resident_heap(ledger: &Ledger, series: &HeapSeries, at_dumps: &[Regressor]) -> Option<Course> {
+    let at: Option<Vec<usize>> = series.snapshots.iter().map(|s| ledger.snapshots.iter().position(|l| l == s)).collect();
+    let at = at.filter(|at| at.len() >= 3)?;
+    let levels = at.iter().map(|&i| ledger.allocator_resident(i) as f64).collect();
+    Some(course(&Series::measured(levels, LEDGER_NOISE), at_dumps))
+}
+
+fn summarize(timeline: &Timeline, series: &HeapSeries) -> Summary {
+    let snapshots = &timeline.snapshots;
+    let any = |test: fn(&Snapshot) -> bool| snapshots.iter().any(test);
+    let sources = [
+        ("heap", any(|s| s.heap.is_some())),
+        ("smaps", any(|s| s.memory.is_some())),
+        ("stats", any(|s| s.stats.is_some())),
+        ("status", any(|s| s.status.is_some())),
+        ("cgroup", any(|s| s.cgroup.is_some())),
+        ("malloc_info", any(|s| s.glibc.is_some())),
+    ];
+    let version = timeline.process.jemalloc_version.clone().or_else(|| snapshots.iter().find_map(|s| s.stats.as_ref()?.version.clone()));
+    let dump_name = |at: Option<&usize>| at.map(|&i| snapshots[i].file(Part::Heap).unwrap_or(&snapshots[i].name).to_owned());
+    Summary {
+        process: timeline.process.name.clone(),
+        pid: timeline.process.pid,
+        snapshots: snapshots.len(),
+        first_unix_ms: snapshots.first().map_or(0, |s| s.unix_ms),
+        last_unix_ms: snapshots.last().map_or(0, |s| s.unix_ms),
+        timed: snapshots.iter().all(|s| !matches!(s.time_source, TimeSource::Sequence | TimeSource::ArgumentOrder)),
+        sources: sources.into_iter().filter(|(_, present)| *present).map(|(name, _)| name).collect(),
+        sampling_interval: series.sampling.last().map(|sampling| match sampling {
+            Sampling::Exact => 1,
+            Sampling::Interval(bytes) => bytes.get(),
+        }),
+        allocator: version.map(|v| format!("jemalloc {}", v.split('-').next().unwrap_or(&v))),
+        dumps: dump_name(series.snapshots.first()).zip(dump_name(series.snapshots.last())),
+        names: snapshots.iter().map(|s| s.name.clone()).collect(),
+    }
+}
+
+/// Everything needed to turn a judged group into a finding.
+struct View<'a> {
+    timeline: &'a Timeline,
+    symbols: &'a Symbols,
+    series: &'a HeapSeries,
+    paths: &'a Paths,
+    ledger: &'a Ledger,
+}
+
+impl View<'_> {
+    fn owner(&self, judged: &Judged) -> FrameView {
+        let place = judged.group.place();
+        let frame = place.and_then(|p| self.symbols.frames(p.address).get(p.depth as usize).map(|frame| (p.address, frame)));
+        frame.map_or_else(FrameView::default, |(address, frame)| view::frame(&self.timeline.stacks, self.symbols, address, frame))
+    }
+
+    fn suspect(&self, judged: &Judged) -> Option<Suspect> {
+        let (kind, confidence, open) = match &judged.call {
+            Call::Suspect(kind, confidence) => (*kind, *confidence, None),
+            // Two snapshots, or a shape that does not show: a suspicion with its interval, if it is of any size.
+            Call::Open(why) if self.is_material(judged) => (VerdictKind::Growth, Confidence::Low, Some(why)),
+            _ => return None,
+        };
+        let heaviest = *judged.group.stacks.first()?;
+        let stack = view::stack(&self.timeline.stacks, self.symbols, heaviest);
+        let owner = self.owner(judged);
+        let operation = owner::owner(self.symbols, self.timeline.stacks.stack(heaviest)).and_then(|o| o.container).map(str::to_owned);
+        let others: Vec<Sibling> = judged.group.stacks.iter().skip(1).take(SIBLINGS).map(|&s| self.sibling(s)).collect();
+        let case = Case {
+            stack: &stack,
+            owner: &owner,
+            operation: operation.as_deref(),
+            object_bytes: judged.object_bytes(),
+            course: &judged.course,
+            survival: judged.survival,
+            stacks: judged.group.stacks.len(),
+            others: &others,
+            sites: &[],
+        };
+        let pattern = detect::examine(&case);
+        let (growth, class_claim) = self.growth(judged);
+        let mut evidence = self.evidence(judged, growth);
+        evidence.extend(class_claim);
+        if let Some(why) = open {
+            evidence.push(Evidence::new(why.clone(), "all dumps"));
+        }
+        let mut refuted_by = general_refutation(judged);
+        let mut remedy = general_remedy(&owner);
+        let mut keywords: Vec<String> = Vec::new();
+        if let Some((_, found)) = &pattern {
+            evidence.extend(found.evidence.iter().cloned());
+            refuted_by = format!("{}; or {refuted_by}", found.refuted_by);
+            remedy.clone_from(&found.remedy);
+            keywords.extend(found.keywords.iter().map(|&k| k.to_owned()));
+        }
+        let names = judged.group.shared.iter().map(|f| self.paths.name(f.key));
+        keywords.extend(owner.function.rsplit("::").find(|part| !part.starts_with('{')).map(str::to_owned));
+        Some(Suspect {
+            fingerprint: fingerprint(std::iter::once(kind.word()).chain(names)),
+            kind,
+            pattern: pattern.as_ref().map(|(id, _)| *id),
+            confidence,
+            growth,
+            fitted: judged.course.best_trend().map(|t| {
+                let units = growth.estimate / t.rate.estimate;
+                Interval { estimate: t.robust.estimate * units, low: t.robust.low * units, high: t.robust.high * units }
+            }),
+            shape: judged.course.shape,
+            rises: (judged.course.rises, judged.course.intervals),
+            rates: rates(judged),
+            survival: judged.survival,
+            owner,
+            operation,
+            stack,
+            stacks: judged.group.stacks.len(),
+            levels: judged.levels.iter().map(|l| l.bytes).collect(),
+            sites: Vec::new(),
+            evidence,
+            refuted_by,
+            remedy,
+            keywords,
+            suppressed: None,
+        })
+    }
+
+    fn sibling(&self, stack: StackId) -> Sibling {
+        let last = self.series.dumps().saturating_sub(1);
+        let end = self.series.estimate(&self.series.stacks[stack.index()], last);
+        Sibling {
+            stack: view::stack(&self.timeline.stacks, self.symbols, stack),
+            object_bytes: if end.objects > 0.0 { end.bytes / end.objects } else { 0.0 },
+        }
+    }
+
+    /// The growth with its interval, tightened by the exact counts of its size class where these say anything.
+    fn growth(&self, judged: &Judged) -> (Interval, Option<Evidence>) {
+        let growth = judged.growth();
+        let snapshot = |at: Option<&usize>| at.map(|&i| &self.timeline.snapshots[i]);
+        let (Some(first), Some(last)) = (snapshot(self.series.snapshots.first()), snapshot(self.series.snapshots.last())) else {
+            return (growth, None);
+        };
+        let (Some(before), Some(after)) = (&first.stats, &last.stats) else { return (growth, None) };
+        match size_class::tighten(self.series, &judged.group.stacks, growth, before, after) {
+            Some(bound) => {
+                let source = format!("{}: bins, lextents", last.file(Part::Stats).unwrap_or("statistics"));
+                (bound.growth, Some(Evidence::new(bound.claim, source)))
+            }
+            None => (growth, None),
+        }
+    }
+
+    fn is_material(&self, judged: &Judged) -> bool {
+        let rise = self.ledger.rss_growth().map_or(0.0, |growth| growth as f64);
+        judged.delta.bytes >= 4.0 * self.series.interval() && judged.delta.bytes >= (MATERIAL_SHARE * rise).max(STEADY_BYTES)
+    }
+
+    fn evidence(&self, judged: &Judged, growth: Interval) -> Vec<Evidence> {
+        let dumps = match self.series.dumps() {
+            2 => "both dumps".to_owned(),
+            n => format!("{n} dumps"),
+        };
+        let course = &judged.course;
+        let mut all = vec![Evidence::new(
+            format!(
+                "live bytes of {} grew by {} (95 %: {} to {}), in {} of {} intervals",
+                match judged.group.stacks.len() {
+                    1 => "one stack".to_owned(),
+                    n => format!("{n} stacks that meet in the owner"),
+                },
+                iec(growth.estimate),
+                iec(growth.low),
+                iec(growth.high),
+                course.rises,
+                course.intervals
+            ),
+            dumps.clone(),
+        )];
+        if let Some(trend) = course.best_trend() {
+            let others: Vec<String> =
+                course.trends.iter().filter(|t| t.per != trend.per).map(|t| format!("per {}: r² {:.3}", t.per, t.r2)).collect();
+            let also = if others.is_empty() { String::new() } else { format!(" ({})", others.join("; ")) };
+            all.push(Evidence::new(
+                format!("{} per {}, r² {:.3}{also}", iec(trend.rate.estimate), singular(&trend.per), trend.r2),
+                if trend.per == "second" { dumps.clone() } else { "counters.csv".to_owned() },
+            ));
+            if course.shape.is_ongoing() {
+                all.push(Evidence::new(
+                    format!(
+                        "the last third of the window grew at {:.2} times the rate of the first third: no saturation within half the window",
+                        trend.late_over_early()
+                    ),
+                    dumps.clone(),
+                ));
+            }
+        }
+        if let Some(survival) = judged.survival {
+            all.push(Evidence::new(
+                format!("{} of the objects allocated here since the first dump are still live", percent(survival, 1.0)),
+                "accumulated counts of the dumps",
+            ));
+        }
+        all
+    }
+
+    fn cleared(&self, judged: &Judged, rise: Option<f64>) -> Option<Cleared> {
+        let Call::Cleared(kind, reason) = &judged.call else { return None };
+        let size = judged.series.range();
+        let worth = size >= (WORTH_A_LINE * rise.unwrap_or(0.0)).max(4.0 * self.series.interval());
+        worth.then(|| Cleared {
+            kind: *kind,
+            growth: judged.growth(),
+            owner: Some(self.owner(judged)),
+            reason: reason.clone(),
+            levels: judged.levels.iter().map(|l| l.bytes).collect(),
+        })
+    }
+}
+
+/// The best-explaining rate first, then time in a unit that reads well.
+fn rates(judged: &Judged) -> Vec<Rate> {
+    let course = &judged.course;
+    let mut order: Vec<usize> = (0..course.trends.len()).collect();
+    order.sort_by_key(|&i| Some(i) != course.best);
+    order
+        .into_iter()
+        .map(|i| {
+            let trend = &course.trends[i];
+            let (per, factor) = match trend.per.as_str() {
+                "second" => time_unit(trend.rate.estimate),
+                counter => (counter.to_owned(), 1.0),
+            };
+            Rate { per, bytes: trend.rate.per(1.0 / factor), r2: trend.r2 }
+        })
+        .collect()
+}
+
+/// The unit of time in which a rate is at least a KiB.
+fn time_unit(per_second: f64) -> (String, f64) {
+    let (unit, seconds) = match per_second.abs() {
+        rate if rate >= 1024.0 => ("second", 1.0),
+        rate if rate * 60.0 >= 1024.0 => ("minute", 60.0),
+        _ => ("hour", 3600.0),
+    };
+    (unit.to_owned(), seconds)
+}
+
+/// `documents` as one says it after "per": `document`.
+pub fn singular(unit: &str) -> String {
+    match unit {
+        u if u.ends_with("ies") && u.len() > 4 => format!("{}y", &u[..u.len() - 3]),
+        u if u.ends_with("sses") || u.ends_with("ches") || u.ends_with("xes") => u[..u.len() - 2].to_owned(),
+        u if u.ends_with('s') && !u.ends_with("ss") && u.len() > 2 => u[..u.len() - 1].to_owned(),
+        u => u.to_owned(),
+    }
+}
+
+fn general_refutation(judged: &Judged) -> String {
+    let window = match judged.course.intervals {
+        0 | 1 => "a third dump after the same work shows no further growth",
+        _ => {
+            "a capture twice as long shows the growth ending: a cache that fills with a time constant longer than half of this window looks the same"
+        }
+    };
+    window.to_owned()
+}
+
+fn general_remedy(owner: &FrameView) -> String {
+    match owner.function.is_empty() {
+        true => "find what keeps these allocations and bound it or free it".to_owned(),
+        false => {
+            format!("find what keeps what `{}` allocates, and bound it, evict from it or free it when its work is done", owner.function)
+        }
+    }
+}
+
+/// The smallest leak that would have shown, said for the all-clear.
+fn blind_spot(series: &HeapSeries, summary: &Summary) -> Option<String> {
+    let sampling = *series.sampling.last()?;
+    let seconds = (summary.last_unix_ms - summary.first_unix_ms) as f64 / 1000.0;
+    if series.dumps() < 2 {
+        return None;
+    }
+    // Sixteen new samples resolve a growth; with exact profiles anything shows.
+    let least = match sampling {
+        Sampling::Exact => return Some("every allocation was recorded: any growth of live memory would show".to_owned()),
+        Sampling::Interval(bytes) => 16.0 * bytes.get() as f64,
+    };
+    let rate = if summary.timed && seconds > 0.0 { format!(", {} per minute,", iec(least / seconds * 60.0)) } else { String::new() };
+    let finer = match sampling {
+        Sampling::Interval(bytes) if bytes.get() > 1 << 17 => "; lg_prof_sample:17 would show less",
+        _ => "; a longer capture would show less",
+    };
+    Some(format!(
+        "a leak below {}{rate} would be invisible at one sample per {}{finer}",
+        iec(least),
+        iec(unseen_at_most(sampling) / 20f64.ln())
+    ))
+}
+
+fn missing(timeline: &Timeline, summary: &Summary, symbols: &Symbols, series: &HeapSeries) -> Vec<Missing> {
+    let mut all = Vec::new();
+    let has = |source: &str| summary.sources.contains(&source);
+    if !has("heap") {
+        all.push(Missing::new(
+            "heap dumps",
+            "whose memory it is cannot be told",
+            "run with prof:true and dump with prof.dump, or use `heaptriage record`",
+        ));
+    } else if series.dumps() == 1 {
+        all.push(Missing::new(
+            "a second heap dump",
+            "one dump shows what is live, not what grows",
+            "dump again after the same amount of work",
+        ));
+    } else if series.dumps() <= crate::analysis::trend::LEAST_INTERVALS {
+        all.push(Missing::new(
+            "more snapshots",
+            format!("{} dumps do not tell a leak from a cache that warms", series.dumps()),
+            "take ten or more over a longer window: `heaptriage record --pid N --every 30s`",
+        ));
+    }
+    if !has("smaps") && !has("status") {
+        all.push(Missing::new(
+            "resident memory (smaps)",
+            "RSS cannot be accounted for: only live heap is shown",
+            "copy /proc/PID/smaps beside each dump",
+        ));
+    } else if !has("smaps") {
+        all.push(Missing::new("smaps", "RSS cannot be split into heap, files and stacks", "copy /proc/PID/smaps beside each dump"));
+    }
+    if !has("stats") {
+        all.push(Missing::new(
+            "allocator statistics",
+            "live heap, fragmentation and dirty pages are told apart by the profile's estimate only",
+            "write malloc_stats_print(\"J\") beside each dump",
+        ));
+    }
+    if has("heap") && !series.accumulated && series.dumps() > 1 {
+        all.push(Missing::new("accumulated counts", "how many objects were freed meanwhile is not known", "run with prof_accum:true"));
+    }
+    if timeline.counters.is_empty() && series.dumps() > 1 {
+        all.push(Missing::new(
+            "workload counters",
+            "growth is measured against time only, not per request or document",
+            "add counters.csv (unix_ms,requests,...) to the capture",
+        ));
+    }
+    for module in &symbols.modules {
+        if let (Some(remedy), true) = (&module.remedy, module.symbolized < module.addresses) {
+            all.push(Missing::new(
+                format!("symbols of {}", module.name),
+                format!("{} of {} addresses in it have no name", grouped(module.addresses - module.symbolized), grouped(module.addresses)),
+                remedy.clone(),
+            ));
+        }
+    }
+    all
+}
+
+/// The growth of the rows that are jemalloc's live memory as resident: what is live, less what was never touched.
+pub(crate) const LIVE_ROWS: [RowKind; 3] = [RowKind::Live, RowKind::SamplingOverhead, RowKind::Untouched];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn units_of_work_are_said_in_the_singular() {
+        let said: Vec<String> = ["documents", "queries", "batches", "access", "second"].into_iter().map(singular).collect();
+        assert_eq!(said, ["document", "query", "batch", "access", "second"]);
+    }
+}

@@ -1,0 +1,126 @@
+//! `report`: the triage of a capture.
+
+use super::args::{OutputArgs, TimeArgs};
+use super::output::Format;
+use super::symbols::SymbolArgs;
+use super::{Context, Outcome};
+use crate::analysis::account;
+use crate::analysis::triage::{self, Triage};
+use crate::capture::{self, OpenOptions};
+use crate::model::frame::Symbols;
+use crate::model::timeline::Timeline;
+use crate::origin::Notice;
+use crate::report::{markdown, text, triage_document, triage_json};
+use crate::symbolize::{RecordedModule, symbolize};
+use clap::Args;
+use std::io::Write;
+use std::path::PathBuf;
+
+/// Suspects shown unless asked for more.
+const SUSPECTS: usize = 3;
+
+/// Is it a leak, whose is it, and what now: verdict, where the memory is, suspects with evidence, growth that is none.
+#[derive(Debug, Args)]
+pub struct ReportArgs {
+    /// A capture directory, or dumps, smaps and statistics of one process, or `-`.
+    #[arg(required = true, value_name = "INPUT")]
+    inputs: Vec<PathBuf>,
+    #[command(flatten)]
+    pub(super) output: OutputArgs,
+    #[command(flatten)]
+    pub(super) symbols: SymbolArgs,
+    #[command(flatten)]
+    time: TimeArgs,
+    /// Measure growth against this counter of counters.csv, and time, only.
+    #[arg(long, value_name = "NAME")]
+    counter: Option<String>,
+    /// Show allocator, library and runtime frames.
+    #[arg(long)]
+    all_frames: bool,
+    /// Say how each number was derived.
+    #[arg(long)]
+    explain: bool,
+    /// Leave out paths, command lines and thread names.
+    #[arg(long)]
+    redact: bool,
+}
+
+/// A timeline with names and the triage of it.
+#[derive(Debug)]
+pub struct Triaged {
+    /// What was read.
+    pub timeline: Timeline,
+    /// Names of its addresses.
+    pub symbols: Symbols,
+    /// What was left out or refused.
+    pub notices: Vec<Notice>,
+    /// The result.
+    pub triage: Triage,
+}
+
+/// Opens, names and triages: what `report`, `check` and `trend` have in common.
+pub fn triaged(inputs: &[PathBuf], symbols: &SymbolArgs, time: &TimeArgs, counter: Option<&str>) -> anyhow::Result<Triaged> {
+    let mut opened = capture::open(inputs, &OpenOptions::default())?;
+    time.apply(&mut opened.timeline)?;
+    if let Some(name) = counter {
+        let known: Vec<&str> = opened.timeline.counters.iter().map(|c| c.name.as_str()).collect();
+        anyhow::ensure!(
+            known.contains(&name),
+            "no counter `{name}` in the capture\n  help: it has {}",
+            match known.is_empty() {
+                true => "no counters.csv".to_owned(),
+                false => known.join(", "),
+            }
+        );
+    }
+    let (names, refused) = name_addresses(&opened, symbols);
+    symbols.check(&names)?;
+    let mut notices = opened.notices;
+    notices.extend(refused);
+    let timeline = opened.timeline;
+    let ledger = account::ledger(&timeline);
+    let triage = triage::triage(&timeline, &names, ledger, &triage::Options { counter: counter.map(str::to_owned) });
+    Ok(Triaged { timeline, symbols: names, notices, triage })
+}
+
+/// Names from the input itself (pprof), else from the binaries.
+fn name_addresses(opened: &capture::Opened, args: &SymbolArgs) -> (Symbols, Vec<Notice>) {
+    let timeline = &opened.timeline;
+    if let Some(symbols) = &timeline.symbols {
+        return (symbols.clone(), Vec::new());
+    }
+    let spaces = timeline.snapshots.iter().rev().filter_map(|s| s.heap.as_ref()).map(|heap| &heap.mappings);
+    let Some(space) = spaces.max_by_key(|space| space.mappings().len()) else { return (Symbols::default(), Vec::new()) };
+    let mut options = args.options();
+    options.search_dirs.extend(opened.bin_dirs.iter().cloned());
+    let recorded = |(path, id): &(String, Option<String>)| {
+        Some(RecordedModule { path: path.clone(), build_id: crate::address::BuildId::from_hex(id.as_deref()?)? })
+    };
+    options.recorded = timeline.process.modules.iter().filter_map(recorded).collect();
+    symbolize(&timeline.stacks, space, &options)
+}
+
+/// Runs `report`.
+pub fn run(args: &ReportArgs, context: &Context) -> anyhow::Result<Outcome> {
+    let format = args.output.format("report")?;
+    let mut output = args.output.create(format)?;
+    let done = triaged(&args.inputs, &args.symbols, &args.time, args.counter.as_deref())?;
+    let options = triage_document::Options {
+        top: args.output.rows(SUSPECTS),
+        all_frames: args.all_frames,
+        explain: args.explain,
+        redact: args.redact,
+    };
+    let blocks = || triage_document::compose(&done.triage, &done.symbols, &done.notices, options);
+    match format {
+        Format::Json => {
+            let value = triage_json::value(&done.triage, &done.symbols, &done.notices, args.redact);
+            writeln!(output, "{}", serde_json::to_string_pretty(&value)?)?;
+        }
+        Format::Markdown => output.write_all(markdown::render(&blocks()).as_bytes())?,
+        _ => output.write_all(text::render(&blocks()).as_bytes())?,
+    }
+    output.finish()?;
+    context.notices(&done.notices);
+    Ok(Outcome::Done)
+}

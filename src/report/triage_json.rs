@@ -1,0 +1,165 @@
+//! `report --format json`: schema `heaptriage/report/1`. Keys may be added, never renamed or removed; integers are
+//! bytes, addresses are hex strings (JavaScript loses 64-bit integers).
+
+use crate::analysis::estimate::Interval;
+use crate::analysis::finding::{Cleared, FrameView, Suspect};
+use crate::analysis::triage::Triage;
+use crate::model::frame::Symbols;
+use crate::origin::Notice;
+use serde_json::{Value, json};
+
+/// The schema's name and version.
+pub const SCHEMA: &str = "heaptriage/report/1";
+
+/// The whole report. With `redact`, paths become base names and the process loses its name.
+pub fn value(triage: &Triage, symbols: &Symbols, notices: &[Notice], redact: bool) -> Value {
+    let summary = &triage.summary;
+    let ledger = &triage.ledger;
+    let coverage = ledger.coverage.map(|c| json!({"estimate": c.estimate, "low": c.low, "high": c.high}));
+    let rss = &ledger.rss;
+    let ends = (rss.first().copied().unwrap_or(0), rss.last().copied().unwrap_or(0));
+    json!({
+        "schema": SCHEMA,
+        "tool": {"name": env!("CARGO_PKG_NAME"), "version": env!("CARGO_PKG_VERSION")},
+        "capture": {
+            "process": summary.process.as_ref().filter(|_| !redact),
+            "pid": summary.pid,
+            "snapshots": summary.snapshots,
+            "first_unix_ms": summary.timed.then_some(summary.first_unix_ms),
+            "last_unix_ms": summary.timed.then_some(summary.last_unix_ms),
+            "sources": summary.sources,
+            "sampling_interval_bytes": summary.sampling_interval,
+            "allocator": summary.allocator,
+        },
+        "verdict": {
+            "kind": triage.verdict.kind.word(),
+            "also": triage.verdict.also.iter().map(|k| k.word()).collect::<Vec<_>>(),
+            "confidence": triage.verdict.confidence.word(),
+            "summary": triage.verdict.summary,
+        },
+        "ledger": {
+            "rows": ledger.rows.iter().map(|row| json!({
+                "kind": row.kind.word(),
+                "label": base_name(&row.label, redact),
+                "basis": row.basis.to_string(),
+                "source": row.source,
+                "first_bytes": row.first(),
+                "last_bytes": row.last(),
+                "growth_bytes": row.growth(),
+            })).collect::<Vec<_>>(),
+            "rss": {
+                "first_bytes": ends.0,
+                "last_bytes": ends.1,
+                "growth_bytes": ends.1 as i64 - ends.0 as i64,
+                "source": ledger.rss_source.to_string(),
+            },
+            "coverage": coverage,
+            "beside": ledger.notes,
+        },
+        "suspects": triage.suspects.iter().filter(|s| s.suppressed.is_none()).map(|s| suspect(s, redact)).collect::<Vec<_>>(),
+        "suppressed": triage.suspects.iter().filter(|s| s.suppressed.is_some()).map(|s| json!({
+            "fingerprint": s.fingerprint, "kind": s.kind.word(), "growth_bytes": interval(&s.growth),
+            "owner": owner(&s.owner, redact), "reason": s.suppressed,
+        })).collect::<Vec<_>>(),
+        "cleared": triage.cleared.iter().map(|c| cleared(c, redact)).collect::<Vec<_>>(),
+        "blind_spot": triage.blind_spot,
+        "missing": triage.missing.iter().map(|m| json!({"fact": m.fact, "consequence": m.consequence, "remedy": m.remedy})).collect::<Vec<_>>(),
+        "symbols": self::symbols(symbols),
+        "warnings": notices.iter().map(|n| json!({
+            "input": base_name(&n.input, redact), "line": n.position.map(|p| p.line), "column": n.position.map(|p| p.column), "message": n.message,
+        })).collect::<Vec<_>>(),
+    })
+}
+
+/// The symbols table, the same in every JSON output.
+pub fn symbols(symbols: &Symbols) -> Vec<Value> {
+    let of = |m: &crate::model::frame::ModuleSymbols| {
+        json!({
+            "module": m.name,
+            "build_id": m.build_id.as_ref().map(|id| id.to_string()),
+            "status": m.status.to_string(),
+            "debug_info": m.debug_info.to_string(),
+            "addresses": m.addresses,
+            "symbolized": m.symbolized,
+            "remedy": m.remedy,
+        })
+    };
+    symbols.modules.iter().map(of).collect()
+}
+
+/// Whole bytes with the interval.
+pub fn interval(interval: &Interval) -> Value {
+    let whole = |v: f64| if v.is_finite() { json!(v.round() as i64) } else { Value::Null };
+    json!({"estimate": whole(interval.estimate), "low": whole(interval.low), "high": whole(interval.high)})
+}
+
+/// The same with fractions, for rates.
+fn fractional(interval: &Interval) -> Value {
+    let finite = |v: f64| if v.is_finite() { json!((v * 1000.0).round() / 1000.0) } else { Value::Null };
+    json!({"estimate": finite(interval.estimate), "low": finite(interval.low), "high": finite(interval.high)})
+}
+
+fn suspect(s: &Suspect, redact: bool) -> Value {
+    let rate = |r: &crate::analysis::finding::Rate| json!({"per": r.per, "bytes": fractional(&r.bytes), "r2": r.r2});
+    json!({
+        "fingerprint": s.fingerprint,
+        "kind": s.kind.word(),
+        "pattern": s.pattern,
+        "confidence": s.confidence.word(),
+        "growth_bytes": interval(&s.growth),
+        "fitted_bytes": s.fitted.as_ref().map(interval),
+        "shape": s.shape.word(),
+        "grew_in_intervals": s.rises.0,
+        "intervals": s.rises.1,
+        "rate": s.rates.first().map(rate),
+        "rates": s.rates.iter().map(rate).collect::<Vec<_>>(),
+        "survival": s.survival,
+        "owner": owner(&s.owner, redact),
+        "operation": s.operation,
+        "stack": s.stack.iter().map(|f| frame(f, redact)).collect::<Vec<_>>(),
+        "stacks": s.stacks,
+        "live_bytes": s.levels.iter().map(|l| l.round() as i64).collect::<Vec<_>>(),
+        "sites": s.sites.iter().map(|site| json!({
+            "kind": site.kind, "type": site.type_name, "function": site.function,
+            "file": site.file.as_ref().map(|f| base_name(f, redact)), "line": site.line, "tier": site.tier,
+        })).collect::<Vec<_>>(),
+        "evidence": s.evidence.iter().map(|e| json!({"claim": e.claim, "source": base_name(&e.source, redact)})).collect::<Vec<_>>(),
+        "refuted_by": s.refuted_by,
+        "remedy": s.remedy,
+        "keywords": s.keywords,
+    })
+}
+
+fn cleared(c: &Cleared, redact: bool) -> Value {
+    json!({
+        "kind": c.kind.word(),
+        "growth_bytes": interval(&c.growth),
+        "owner": c.owner.as_ref().map(|o| owner(o, redact)),
+        "reason": c.reason,
+        "live_bytes": c.levels.iter().map(|l| l.round() as i64).collect::<Vec<_>>(),
+    })
+}
+
+fn owner(o: &FrameView, redact: bool) -> Value {
+    json!({"function": o.function, "file": o.file.as_ref().map(|f| base_name(f, redact)), "line": o.line, "crate": o.krate})
+}
+
+fn frame(f: &FrameView, redact: bool) -> Value {
+    let hex = |address: Option<u64>| address.map(|a| format!("{a:#x}"));
+    json!({
+        "function": f.function,
+        "file": f.file.as_ref().map(|file| base_name(file, redact)),
+        "line": f.line,
+        "module": f.module,
+        "address": hex(f.address),
+        "svma": hex(f.svma),
+        "inlined": f.inlined,
+        "hidden": f.hidden,
+        "crate": f.krate,
+    })
+}
+
+/// With `redact` only what follows the last slash.
+fn base_name(path: &str, redact: bool) -> &str {
+    if redact { path.rsplit('/').next().unwrap_or(path) } else { path }
+}
