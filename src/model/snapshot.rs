@@ -21,6 +21,13 @@ pub enum TimeSource {
     ArgumentOrder,
 }
 
+impl TimeSource {
+    /// Whether it is a time, rather than an order.
+    pub fn is_time(self) -> bool {
+        !matches!(self, TimeSource::Sequence | TimeSource::ArgumentOrder)
+    }
+}
+
 /// One instant.
 #[derive(Clone, Debug)]
 pub struct Snapshot {
