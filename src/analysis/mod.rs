@@ -3,8 +3,8 @@
 pub mod account;
 pub mod detect;
 pub mod estimate;
-pub mod export;
 pub mod explain;
+pub mod export;
 pub mod filter;
 pub mod finding;
 pub mod group;
