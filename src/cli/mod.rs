@@ -10,8 +10,8 @@ pub mod open;
 pub mod output;
 pub mod owners;
 pub mod record;
-pub mod suppress;
 pub mod report;
+pub mod suppress;
 pub mod symbols;
 
 use clap::{Args, Parser, Subcommand};
