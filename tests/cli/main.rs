@@ -1,3 +1,4 @@
 //! Whole-binary tests and tests over the committed fixtures: one crate, so that it links once.
 
+mod hostile;
 mod totals;
