@@ -61,6 +61,16 @@ pub fn printable(name: &str) -> std::borrow::Cow<'_, str> {
     out.into()
 }
 
+/// [`printable`] for text of several lines that is ours but quotes names from outside: line breaks stay.
+pub fn printable_lines(text: &str) -> std::borrow::Cow<'_, str> {
+    if !text.chars().any(|c| c != '\n' && is_unprintable(c)) {
+        return text.into();
+    }
+    let mut out = String::with_capacity(text.len() + 8);
+    text.chars().for_each(|c| if c == '\n' { out.push(c) } else { push_visible(&mut out, c) });
+    out.into()
+}
+
 fn push_visible(out: &mut String, c: char) {
     if is_unprintable(c) {
         out.extend(c.escape_unicode());
@@ -110,7 +120,7 @@ pub struct Notice {
 impl Notice {
     /// A notice about an input as a whole.
     pub fn new(input: impl Into<String>, message: impl Into<String>) -> Self {
-        Notice { input: input.into(), position: None, message: message.into() }
+        Notice { input: input.into(), position: None, message: safe(message.into()) }
     }
 
     /// Places `warning` in `text`, the content of `input`.
@@ -118,8 +128,16 @@ impl Notice {
         Notice {
             input: input.to_owned(),
             position: warning.offset.map(|offset| Position::of(text, offset)),
-            message: warning.message.clone(),
+            message: safe(warning.message.clone()),
         }
+    }
+}
+
+/// A message that may quote a name from outside: harmless in every output, whoever made it.
+fn safe(message: String) -> String {
+    match printable_lines(&message) {
+        std::borrow::Cow::Borrowed(_) => message,
+        std::borrow::Cow::Owned(escaped) => escaped,
     }
 }
 
@@ -153,5 +171,7 @@ mod tests {
         assert_eq!(quote(b"\x1b[31m"), "`\\u{1b}[31m`");
         assert_eq!(quote(&[b'a'; 100]).chars().count(), 63);
         assert_eq!(printable("a\u{202e}b"), "a\\u{202e}b");
+        assert_eq!(printable_lines("a\u{1b}\n  help: b"), "a\\u{1b}\n  help: b");
+        assert_eq!(Notice::new("", "passed over: \u{1b}[2J").to_string(), "passed over: \\u{1b}[2J");
     }
 }

@@ -22,7 +22,7 @@ use crate::model::memory::MemoryMap;
 use crate::model::snapshot::{Part, Snapshot, TimeSource};
 use crate::model::stack::StackTable;
 use crate::model::timeline::{Process, Timeline};
-use crate::origin::{Notice, quote};
+use crate::origin::{Notice, printable, quote};
 use rayon::prelude::*;
 use std::collections::HashMap;
 use std::path::PathBuf;
@@ -135,7 +135,7 @@ impl Gathered {
         if self.passed_over.is_empty() {
             return;
         }
-        let named = self.passed_over.iter().take(NAMED).map(String::as_str).collect::<Vec<_>>().join(", ");
+        let named = self.passed_over.iter().take(NAMED).map(|name| printable(name)).collect::<Vec<_>>().join(", ");
         let more = if self.passed_over.len() > NAMED { ", ..." } else { "" };
         let (count, are) = (self.passed_over.len(), if self.passed_over.len() == 1 { "file is" } else { "files are" });
         self.notices.push(Notice::new("", format!("{count} {are} of no known kind and passed over: {named}{more}")));

@@ -137,9 +137,9 @@ pub fn main() -> ExitCode {
         Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
             let mut stderr = std::io::stderr().lock();
-            let _ = writeln!(stderr, "heaptriage: {error}");
+            let _ = writeln!(stderr, "heaptriage: {}", crate::origin::printable_lines(&error.to_string()));
             for cause in error.chain().skip(1) {
-                let _ = writeln!(stderr, "  {cause}");
+                let _ = writeln!(stderr, "  {}", crate::origin::printable_lines(&cause.to_string()));
             }
             ExitCode::from(EXIT_ERROR)
         }
