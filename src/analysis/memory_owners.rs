@@ -112,27 +112,22 @@ const SPACE_SLACK: u64 = 16 << 20;
 pub fn owners(map: &MemoryMap, known: &Known) -> Vec<Piece> {
     let program = Program::of(&map.vmas);
     let mut pieces: Vec<Piece> = Vec::with_capacity(map.vmas.len());
+    let mut joined: Vec<usize> = Vec::new();
     for (i, vma) in map.vmas.iter().enumerate() {
         let before = i.checked_sub(1).and_then(|at| map.vmas.get(at)).filter(|before| before.mapping.range.end == vma.mapping.range.start);
         let after = map.vmas.get(i + 1).filter(|after| after.mapping.range.start == vma.mapping.range.end);
-        let piece = |owner, confidence, residency| Piece { vma: i, owner, confidence, residency };
-        if let Some(boundary) = arena_boundary(vma, after)
-            && !program.mimalloc_at(vma)
-            && !program.go
-            && !program.jvm
-        {
-            // The kernel joins neighbors with equal flags: what lies below the arena's first 64 MiB is not its own.
-            let (below, above) = split(vma, boundary);
-            if below.size > Bytes::ZERO {
-                pieces.push(piece(Owner::Jemalloc, Confidence::Medium, below));
+        let (owner, confidence) = match arena_start(vma, after) {
+            Some(start) if !program.mimalloc_at(vma) && !program.go && !program.jvm => {
+                if start > vma.mapping.range.start.get() {
+                    joined.push(pieces.len());
+                }
+                (Owner::Foreign(foreign::GLIBC_ARENAS), Confidence::High)
             }
-            pieces.push(piece(Owner::Foreign(foreign::GLIBC_ARENAS), Confidence::High, above));
-            continue;
-        }
-        let (owner, confidence) = owner(vma, before, after, &program, known, pieces.last());
-        pieces.push(piece(owner, confidence, vma.residency));
+            _ => owner(vma, before, after, &program, known, pieces.last()),
+        };
+        pieces.push(Piece { vma: i, owner, confidence, residency: vma.residency });
     }
-    full_arenas(map, &mut pieces);
+    arenas_apart(map, known, joined, &mut pieces);
     doubt_space(map, known, &mut pieces);
     unreserved(map, known, &mut pieces);
     glibc_blocks(known, &mut pieces);
@@ -272,9 +267,9 @@ fn is_guard(vma: &Vma) -> bool {
     vma.mapping.is_anonymous() && vma.mapping.perms[..3] == *b"---" && vma.mapping.range.len() <= MOST_GUARD && !vma.has_flag("nr")
 }
 
-/// Where the part of a thread arena begins in `vma`, if it ends in one: reserved address space follows up to
-/// the next 64 MiB.
-fn arena_boundary(vma: &Vma, after: Option<&Vma>) -> Option<u64> {
+/// Where the topmost thread arena in `vma` begins, if it ends in one: reserved address space follows up to the
+/// next 64 MiB.
+fn arena_start(vma: &Vma, after: Option<&Vma>) -> Option<u64> {
     let after = after?;
     let (start, end) = (vma.mapping.range.start.get(), vma.mapping.range.end.get());
     let tail = after.mapping.is_anonymous() && after.mapping.perms[..3] == *b"---" && after.mapping.range.end.get() % GLIBC_HEAP_SIZE == 0;
@@ -283,21 +278,94 @@ fn arena_boundary(vma: &Vma, after: Option<&Vma>) -> Option<u64> {
         return None;
     }
     let own = (end - 1) / GLIBC_HEAP_SIZE * GLIBC_HEAP_SIZE;
-    match start % GLIBC_HEAP_SIZE {
-        0 => Some(start),
-        _ if own >= start => Some(own),
-        _ => None,
+    (own >= start).then_some(own)
+}
+
+/// The kernel joins neighbors with equal flags: below an arena's 64 MiB in one mapping lies something else,
+/// jemalloc's memory or further heaps of the arena, which are full and have no reserved tail. How much of
+/// it is heaps is told by the address space that jemalloc's statistics account for.
+fn arenas_apart(map: &MemoryMap, known: &Known, joined: Vec<usize>, pieces: &mut Vec<Piece>) {
+    let arena = |piece: &Piece| piece.owner == Owner::Foreign(foreign::GLIBC_ARENAS);
+    if !pieces.iter().any(arena) {
+        return;
+    }
+    // Joined pieces are seen as arenas only at first: what is below them counts as jemalloc's until told otherwise.
+    let below = |i: usize| {
+        let range = map.vmas[pieces[i].vma].mapping.range;
+        ((range.end.get() - 1) / GLIBC_HEAP_SIZE * GLIBC_HEAP_SIZE).saturating_sub(range.start.get())
+    };
+    let mut held: u64 = joined.iter().map(|&i| below(i)).fold(0, u64::saturating_add);
+    held = pieces
+        .iter()
+        .filter(|piece| piece.owner == Owner::Jemalloc)
+        .map(|piece| piece.residency.size.get())
+        .fold(held, u64::saturating_add);
+    let mut heaps = match known.jemalloc_space {
+        Some(space) => (held.saturating_sub(space.get()).saturating_add(GLIBC_HEAP_SIZE / 2)) / GLIBC_HEAP_SIZE,
+        // Without statistics nothing speaks against either; a process without jemalloc has only heaps.
+        None if known.jemalloc => 0,
+        None => u64::MAX,
+    };
+    let density = Density::of(map, pieces, &joined);
+    let joined_below: Vec<(usize, u64)> = joined.iter().map(|&i| (i, below(i))).collect();
+    for &(i, below) in joined_below.iter().rev() {
+        let full = (below / GLIBC_HEAP_SIZE).min(heaps);
+        heaps = heaps.saturating_sub(full);
+        let below = below - full * GLIBC_HEAP_SIZE;
+        if below == 0 {
+            continue;
+        }
+        let vma = &map.vmas[pieces[i].vma];
+        let (low, high) = split(vma, below, density);
+        pieces[i].residency = high;
+        let owner = if known.jemalloc || full == 0 { Owner::Jemalloc } else { Owner::Other(OWN_MMAP.into()) };
+        pieces.insert(i, Piece { vma: pieces[i].vma, owner, confidence: Confidence::Medium, residency: low });
+    }
+    // Heaps that are not joined with anything: full, so exactly as large and as aligned as a heap.
+    for piece in pieces.iter_mut().filter(|piece| piece.owner == Owner::Jemalloc) {
+        let range = map.vmas[piece.vma].mapping.range;
+        let exact =
+            range.start.get() % GLIBC_HEAP_SIZE == 0 && range.len() % GLIBC_HEAP_SIZE == 0 && piece.residency.size.get() == range.len();
+        let count = range.len() / GLIBC_HEAP_SIZE;
+        if exact && count > 0 && count <= heaps {
+            heaps = heaps.saturating_sub(count);
+            (piece.owner, piece.confidence) = (Owner::Foreign(foreign::GLIBC_ARENAS), Confidence::Medium);
+        }
     }
 }
 
-/// A thread that needs more than 64 MiB gets further heaps; full ones have no reserved tail. They are told by
-/// size and alignment where other arenas show that there are some.
-fn full_arenas(map: &MemoryMap, pieces: &mut [Piece]) {
-    let arenas = pieces.iter().any(|piece| piece.owner == Owner::Foreign(foreign::GLIBC_ARENAS));
-    for piece in pieces.iter_mut().filter(|piece| arenas && piece.owner == Owner::Jemalloc) {
-        let range = map.vmas[piece.vma].mapping.range;
-        if range.start.get() % GLIBC_HEAP_SIZE == 0 && range.len() % GLIBC_HEAP_SIZE == 0 && piece.residency.size.get() == range.len() {
-            (piece.owner, piece.confidence) = (Owner::Foreign(foreign::GLIBC_ARENAS), Confidence::Medium);
+/// How much of their mappings the two allocators have resident, where each is alone.
+#[derive(Clone, Copy)]
+struct Density {
+    jemalloc: f64,
+    arena: f64,
+    /// Resident bytes of an arena that was never used: its header.
+    fresh_arena: u64,
+}
+
+/// An arena begins with this much writable (HEAP_MIN_SIZE and the top pad of 128 KiB).
+const FRESH_ARENA: u64 = 0x21000;
+
+impl Density {
+    fn of(map: &MemoryMap, pieces: &[Piece], joined: &[usize]) -> Density {
+        let alone = |i: &usize| !joined.contains(i);
+        let share = |owner: Owner, usual: f64| {
+            let of = || (0..pieces.len()).filter(alone).map(|i| &pieces[i]).filter(|piece| piece.owner == owner);
+            let size: f64 = of().map(|piece| piece.residency.size.get() as f64).sum();
+            let rss: f64 = of().map(|piece| piece.residency.rss.get() as f64).sum();
+            // A few pages say nothing.
+            if size >= MOST_GUARD as f64 { (rss / size).clamp(0.01, 1.0) } else { usual }
+        };
+        let fresh = |i: &usize| {
+            map.vmas[pieces[*i].vma].mapping.range.len() == FRESH_ARENA && pieces[*i].owner == Owner::Foreign(foreign::GLIBC_ARENAS)
+        };
+        let mut unused: Vec<u64> = (0..pieces.len()).filter(alone).filter(fresh).map(|i| pieces[i].residency.rss.get()).collect();
+        unused.sort_unstable();
+        Density {
+            jemalloc: share(Owner::Jemalloc, 0.6),
+            // A heap grows by what is used of it and is cut when its top is free.
+            arena: 0.95,
+            fresh_arena: unused.get(unused.len() / 2).copied().unwrap_or(4096),
         }
     }
 }
@@ -378,34 +446,40 @@ fn glibc_blocks(known: &Known, pieces: &mut [Piece]) {
     }
 }
 
-/// Figures of a mapping below and above an address, resident memory by length.
-fn split(vma: &Vma, boundary: u64) -> (Residency, Residency) {
-    let whole = vma.mapping.range.len().max(1);
-    let below = boundary.saturating_sub(vma.mapping.range.start.get()).min(whole);
-    let part = |bytes: Bytes| Bytes::new((u128::from(bytes.get()) * u128::from(below) / u128::from(whole)) as u64);
+/// Figures of the lowest `below` bytes of a mapping, and of the arena above them.
+fn split(vma: &Vma, below: u64, density: Density) -> (Residency, Residency) {
     let all = vma.residency;
-    let low = Residency {
-        size: part(all.size),
-        rss: part(all.rss),
+    let whole = vma.mapping.range.len().max(1);
+    let above = whole.saturating_sub(below);
+    let rss = all.rss.get();
+    let rss_above = if above == FRESH_ARENA {
+        density.fresh_arena.min(rss)
+    } else {
+        let (low, high) = (below as f64 * density.jemalloc, above as f64 * density.arena);
+        ((rss as f64 * high / (low + high).max(1.0)) as u64).min(above).min(rss)
+    };
+    // Neither part can hold more than its size.
+    let rss_above = rss_above.max(rss.saturating_sub(below)).min(rss);
+    let part = |bytes: Bytes| Bytes::new((u128::from(bytes.get()) * u128::from(rss_above) / u128::from(rss.max(1))) as u64);
+    let high = Residency {
+        size: Bytes::new(above),
+        rss: Bytes::new(rss_above),
         pss: part(all.pss),
         anonymous: part(all.anonymous),
         private_dirty: part(all.private_dirty),
         private_clean: part(all.private_clean),
-        lazy_free: part(all.lazy_free),
-        anon_huge_pages: part(all.anon_huge_pages),
         swap: part(all.swap),
         ..Residency::default()
     };
-    let high = Residency {
-        size: all.size.saturating_sub(low.size),
-        rss: all.rss.saturating_sub(low.rss),
-        pss: all.pss.saturating_sub(low.pss),
-        anonymous: all.anonymous.saturating_sub(low.anonymous),
-        private_dirty: all.private_dirty.saturating_sub(low.private_dirty),
-        private_clean: all.private_clean.saturating_sub(low.private_clean),
-        lazy_free: all.lazy_free.saturating_sub(low.lazy_free),
-        anon_huge_pages: all.anon_huge_pages.saturating_sub(low.anon_huge_pages),
-        swap: all.swap.saturating_sub(low.swap),
+    let low = Residency {
+        size: all.size.saturating_sub(high.size),
+        rss: all.rss.saturating_sub(high.rss),
+        pss: all.pss.saturating_sub(high.pss),
+        anonymous: all.anonymous.saturating_sub(high.anonymous),
+        private_dirty: all.private_dirty.saturating_sub(high.private_dirty),
+        private_clean: all.private_clean.saturating_sub(high.private_clean),
+        swap: all.swap.saturating_sub(high.swap),
+        // The C library gives nothing back lazily and asks for no huge pages.
         ..all
     };
     (low, high)

@@ -11,6 +11,7 @@ pub mod output;
 pub mod owners;
 pub mod record;
 pub mod report;
+pub mod rss;
 pub mod suppress;
 pub mod symbols;
 
@@ -98,6 +99,8 @@ impl Context {
 #[derive(Debug, Subcommand)]
 enum Command {
     Convert(convert::ConvertArgs),
+    /// Show where the resident memory is, over time.
+    Rss(rss::RssArgs),
     /// Make a capture directory of a live process, or of a command started with profiling on.
     Record(record::RecordArgs),
     /// Show who holds a type: ownership paths, the statics and thread-locals at their roots, reference cycles.
@@ -125,6 +128,7 @@ pub fn main() -> ExitCode {
     }
     let result = match cli.command {
         Command::Convert(args) => convert::run(&args, &context),
+        Command::Rss(args) => rss::run(args, &context),
         Command::Record(args) => record::run(args, &context),
         Command::Owners(args) => owners::run(args, &context),
         Command::Report(args) => report::run(&args, &context),

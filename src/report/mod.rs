@@ -7,6 +7,7 @@ pub mod firefox;
 pub mod markdown;
 pub mod ownership;
 pub mod pprof;
+pub mod rss;
 pub mod speedscope;
 pub mod stacks_json;
 pub mod text;
