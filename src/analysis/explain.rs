@@ -257,7 +257,10 @@ pub fn cleared_rows(ledger: &Ledger, causes: &[Cause]) -> Vec<Cleared> {
             kind: cause.kind,
             growth: Interval::exact(cause.growth),
             owner: None,
-            reason: format!("{}: {}", cause.label, cause.reason),
+            reason: match cause.label == cause.kind.word() {
+                true => cause.reason.clone(),
+                false => format!("{}: {}", cause.label, cause.reason),
+            },
             levels: Vec::new(),
         })
         .collect()
@@ -425,12 +428,7 @@ fn leak_sentence(suspect: &Suspect, all: &[Suspect], rise: Option<f64>, causes: 
     }
     if let Some(rise) = rise.filter(|&rise| rise >= STEADY_BYTES) {
         text.push_str(&format!(" It is {} of the RSS growth", percent(g.estimate, rise)));
-        let beside: Vec<String> = causes
-            .iter()
-            .filter(|c| also.contains(&c.kind))
-            .take(2)
-            .map(|c| format!("{} is {} ({})", percent(c.growth, rise), c.label, c.kind.word()))
-            .collect();
+        let beside: Vec<String> = causes.iter().filter(|c| also.contains(&c.kind)).take(2).map(|c| beside(c, rise)).collect();
         text.push_str(&if beside.is_empty() { ".".to_owned() } else { format!("; {}.", beside.join(", ")) });
     }
     text
@@ -488,16 +486,18 @@ fn benign_sentence(main: &Cause, rise: f64, also: &[VerdictKind], causes: &[Caus
         }
         _ => format!("{share} of the RSS growth is {}.", main.label),
     };
-    let beside: Vec<String> = causes
-        .iter()
-        .filter(|c| also.contains(&c.kind))
-        .take(2)
-        .map(|c| format!("{} is {} ({})", percent(c.growth, rise), c.label, c.kind.word()))
-        .collect();
+    let beside: Vec<String> = causes.iter().filter(|c| also.contains(&c.kind)).take(2).map(|c| beside(c, rise)).collect();
     match beside.is_empty() {
         true => what,
         false => format!("{what} {}.", capitalized(&beside.join(", "))),
     }
+}
+
+/// `16.6 % is dirty pages (dirty retention)`.
+fn beside(cause: &Cause, rise: f64) -> String {
+    let word = cause.kind.word().replace('_', " ");
+    let kind = if word == cause.label { String::new() } else { format!(" ({word})") };
+    format!("{} is {}{kind}", percent(cause.growth, rise), cause.label)
 }
 
 fn capitalized(text: &str) -> String {

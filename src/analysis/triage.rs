@@ -14,7 +14,7 @@ use crate::analysis::ledger::{Ledger, RowKind};
 use crate::analysis::owner;
 use crate::analysis::series::HeapSeries;
 use crate::analysis::size_class;
-use crate::analysis::trend::{Course, Regressor, Series, course};
+use crate::analysis::trend::{Course, Regressor, Series, Shape, course};
 use crate::analysis::view;
 use crate::model::frame::Symbols;
 use crate::model::heap::Sampling;
@@ -103,7 +103,7 @@ pub fn triage(timeline: &Timeline, symbols: &Symbols, ledger: Ledger, options: &
         0 | 1 => Vec::new(),
         _ => judge(&series, &paths, arrange(timeline, symbols, &series, &paths), &setting),
     };
-    let view = View { timeline, symbols, series: &series, paths: &paths, ledger: &ledger };
+    let view = View { timeline, symbols, series: &series, paths: &paths, ledger: &ledger, resident: rss_course.as_ref() };
     let mut suspects: Vec<Suspect> = judged.iter().filter_map(|j| view.suspect(j)).collect();
     let outside = explain::foreign(&ledger, &regressors(timeline, &ledger.snapshots, options));
     suspects.extend(outside.suspect.clone());
@@ -216,6 +216,8 @@ struct View<'a> {
     series: &'a HeapSeries,
     paths: &'a Paths,
     ledger: &'a Ledger,
+    /// Course of what the allocator has resident.
+    resident: Option<&'a Course>,
 }
 
 impl View<'_> {
@@ -278,7 +280,7 @@ impl View<'_> {
             }),
             shape: judged.course.shape,
             rises: (judged.course.rises, judged.course.intervals),
-            rates: rates(judged),
+            rates: rates(self.pace(judged)),
             survival: judged.survival,
             owner,
             operation,
@@ -300,6 +302,14 @@ impl View<'_> {
         Sibling {
             stack: view::stack(&self.timeline.stacks, self.symbols, stack),
             object_bytes: if end.objects > 0.0 { end.bytes / end.objects } else { 0.0 },
+        }
+    }
+
+    /// The course that tells the rate: an arena's chunks double, the memory touched in them grows smoothly.
+    fn pace<'b>(&'b self, judged: &'b Judged) -> &'b Course {
+        match self.resident {
+            Some(resident) if judged.is_arena() && judged.course.shape == Shape::Jumps && resident.shape.is_ongoing() => resident,
+            _ => &judged.course,
         }
     }
 
@@ -346,13 +356,25 @@ impl View<'_> {
             ),
             dumps.clone(),
         )];
-        if let Some(trend) = course.best_trend() {
-            let others: Vec<String> =
-                course.trends.iter().filter(|t| t.per != trend.per).map(|t| format!("per {}: r² {:.3}", t.per, t.r2)).collect();
+        let pace = self.pace(judged);
+        let smooth = !std::ptr::eq(pace, course);
+        if let Some(trend) = pace.best_trend() {
+            let others = pace.trends.iter().filter(|t| t.per != trend.per);
+            let others: Vec<String> = others.map(|t| format!("per {}: r² {:.3}", singular(&t.per), t.r2)).collect();
             let also = if others.is_empty() { String::new() } else { format!(" ({})", others.join("; ")) };
             all.push(Evidence::new(
-                format!("{} per {}, r² {:.3}{also}", iec(trend.rate.estimate), singular(&trend.per), trend.r2),
-                if trend.per == "second" { dumps.clone() } else { "counters.csv".to_owned() },
+                format!(
+                    "{}{} per {}, r² {:.3}{also}",
+                    if smooth { "the memory touched in its chunks grows smoothly: " } else { "" },
+                    iec(trend.rate.estimate),
+                    singular(&trend.per),
+                    trend.r2
+                ),
+                match (smooth, trend.per.as_str()) {
+                    (true, _) => "resident memory of the allocator (smaps)".to_owned(),
+                    (_, "second") => dumps.clone(),
+                    _ => "counters.csv".to_owned(),
+                },
             ));
             if course.shape.is_ongoing() {
                 all.push(Evidence::new(
@@ -388,8 +410,7 @@ impl View<'_> {
 }
 
 /// The best-explaining rate first, then time in a unit that reads well.
-fn rates(judged: &Judged) -> Vec<Rate> {
-    let course = &judged.course;
+fn rates(course: &Course) -> Vec<Rate> {
     let mut order: Vec<usize> = (0..course.trends.len()).collect();
     order.sort_by_key(|&i| Some(i) != course.best);
     order

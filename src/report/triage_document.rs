@@ -1,8 +1,8 @@
 //! The triage as a document: headings, order, what was left out. Claims were worded by the analysis.
 
 use super::document::{Block, StackLine, Table};
-use crate::analysis::finding::{Cleared, FrameView, Suspect};
-use crate::analysis::ledger::RowKind;
+use crate::analysis::finding::{Cleared, FrameView, Suspect, VerdictKind};
+use crate::analysis::ledger::{Row, RowKind};
 use crate::analysis::triage::{Summary, Triage, singular};
 use crate::model::frame::{ModuleStatus, Symbols};
 use crate::origin::{Notice, printable};
@@ -23,6 +23,8 @@ pub struct Options {
 
 /// Frames of a stack that are shown before the rest is counted.
 const MOST_FRAMES: usize = 12;
+/// A row below this share of RSS, and of its growth, is folded with its like.
+const SMALL_ROW: f64 = 0.01;
 /// Cleared growths shown before the rest is counted.
 const MOST_CLEARED: usize = 6;
 /// Warnings shown before the rest is counted.
@@ -32,7 +34,7 @@ const MOST_WARNINGS: usize = 5;
 pub fn compose(triage: &Triage, symbols: &Symbols, notices: &[Notice], options: Options) -> Vec<Block> {
     let mut blocks = vec![Block::Title(title(&triage.summary)), Block::Lead(lead(triage))];
     if !triage.ledger.rows.is_empty() {
-        blocks.push(Block::Table(ledger(triage)));
+        blocks.push(Block::Table(ledger(triage, options)));
         blocks.extend(beside(triage));
     }
     let shown: Vec<&Suspect> = triage.suspects.iter().filter(|s| s.suppressed.is_none()).collect();
@@ -124,7 +126,7 @@ fn lead(triage: &Triage) -> String {
     format!("{word}, {} confidence. {}", triage.verdict.confidence, printable(&triage.verdict.summary))
 }
 
-fn ledger(triage: &Triage) -> Table {
+fn ledger(triage: &Triage, options: Options) -> Table {
     let ledger = &triage.ledger;
     let rss = &ledger.rss;
     let (first, last) = (rss.first().copied().unwrap_or(0) as f64, rss.last().copied().unwrap_or(0) as f64);
@@ -134,20 +136,33 @@ fn ledger(triage: &Triage) -> Table {
         rows: Vec::new(),
         total: true,
     };
+    let line = |label: String, a: i64, b: i64, basis: String| {
+        let d = b.saturating_sub(a);
+        vec![label, iec(a as f64), iec(b as f64), signed_iec(d as f64), percent(d as f64, growth), basis]
+    };
+    let is_small = |row: &Row| {
+        let largest = row.first().unsigned_abs().max(row.last().unsigned_abs()) as f64;
+        largest < SMALL_ROW * first.max(last) && (row.growth().unsigned_abs() as f64) < SMALL_ROW * growth.abs().max(first.max(last))
+    };
+    let (mut small, mut small_first, mut small_last) = (0usize, 0i64, 0i64);
     for row in &ledger.rows {
-        let (a, b, d) = (row.first(), row.last(), row.growth());
+        let (a, b) = (row.first(), row.last());
+        let open = row.kind == RowKind::Unattributed;
         // A row of nothing says nothing, except the one that shows what is unexplained.
-        if a == 0 && b == 0 && row.kind != RowKind::Unattributed {
+        if a == 0 && b == 0 && !open {
             continue;
         }
-        table.rows.push(vec![
-            printable(&row.label).into_owned(),
-            iec(a as f64),
-            iec(b as f64),
-            signed_iec(d as f64),
-            percent(d as f64, growth),
-            row.basis.to_string(),
-        ]);
+        if !options.explain && !open && !rss.is_empty() && is_small(row) {
+            (small, small_first, small_last) = (small + 1, small_first.saturating_add(a), small_last.saturating_add(b));
+            continue;
+        }
+        let label = if options.redact { row.label.rsplit('/').next().unwrap_or(&row.label) } else { &row.label };
+        table.rows.push(line(printable(label).into_owned(), a, b, row.basis.to_string()));
+    }
+    if small > 0 {
+        let before_open = table.rows.len().saturating_sub(1);
+        let label = format!("{small} small {} (--explain)", if small == 1 { "row" } else { "rows" });
+        table.rows.insert(before_open, line(label, small_first, small_last, String::new()));
     }
     if !rss.is_empty() {
         let share = if growth == 0.0 { "-".to_owned() } else { "100 %".to_owned() };
@@ -224,7 +239,7 @@ fn stack(suspect: &Suspect, options: Options) -> Vec<StackLine> {
         }
         marked |= owner;
         let place = frame.file.as_ref().map(|file| {
-            let file = if options.redact { file.rsplit('/').next().unwrap_or(file) } else { file };
+            let file = if options.redact { file.rsplit('/').next().unwrap_or(file) } else { short_path(file) };
             format!("{}{}", printable(file), frame.line.map_or_else(String::new, |line| format!(":{line}")))
         });
         lines.push(StackLine {
@@ -249,13 +264,29 @@ fn stack(suspect: &Suspect, options: Options) -> Vec<StackLine> {
     lines
 }
 
+/// A path of a fetched package from its name on, of the toolchain's library from `library` on; others as they are.
+fn short_path(path: &str) -> &str {
+    if let Some((_, rest)) = path.split_once("/registry/src/") {
+        return rest.split_once('/').map_or(path, |(_, package)| package);
+    }
+    match path.strip_prefix("/rustc/").and_then(|rest| rest.split_once('/')) {
+        Some((_, library)) => library,
+        None => path,
+    }
+}
+
 fn cleared(cleared: &Cleared) -> Block {
     let owner =
         cleared.owner.as_ref().filter(|o| !o.function.is_empty()).map_or_else(String::new, |o| format!("  ({})", printable(&o.function)));
-    Block::Item(
-        signed_iec(cleared.growth.estimate),
-        format!("{}: {}{owner}", cleared.kind.word().replace('_', " "), printable(&cleared.reason)),
-    )
+    let amount = match cleared.kind {
+        // What comes and goes has no growth worth a number: how far it swings.
+        VerdictKind::Sawtooth => {
+            let (low, high) = cleared.levels.iter().fold((f64::MAX, f64::MIN), |(low, high), &l| (low.min(l), high.max(l)));
+            format!("±{}", iec(high - low))
+        }
+        _ => signed_iec(cleared.growth.estimate),
+    };
+    Block::Item(amount, format!("{}: {}{owner}", cleared.kind.word().replace('_', " "), printable(&cleared.reason)))
 }
 
 fn suppressed(blocks: &mut Vec<Block>, suspects: &[Suspect]) {
