@@ -2,6 +2,7 @@
 
 pub mod account;
 pub mod detect;
+pub mod diff;
 pub mod estimate;
 pub mod explain;
 pub mod export;
@@ -13,10 +14,13 @@ pub mod ledger;
 pub mod memory_owners;
 pub mod owner;
 pub mod ownership;
+pub mod places;
 pub mod recording;
 pub mod series;
 pub mod size_class;
 pub mod suppress;
+pub mod top;
+pub mod tree;
 pub mod trend;
 pub mod triage;
 pub mod view;
