@@ -182,6 +182,15 @@ pub fn signed_iec(bytes: f64) -> String {
     }
 }
 
+/// Both ends of a range: `24.1 to 26.6 MiB`, and with a unit each where these differ.
+pub fn iec_range(low: f64, high: f64) -> String {
+    let (low, high) = (iec(low), iec(high));
+    match (low.split_once(' '), high.split_once(' ')) {
+        (Some((number, unit)), Some((_, same))) if unit == same => format!("{number} to {high}"),
+        _ => format!("{low} to {high}"),
+    }
+}
+
 /// `12,345,678`.
 pub fn grouped(count: u64) -> String {
     let digits = count.to_string();
@@ -228,6 +237,12 @@ mod tests {
     fn differences_do_not_wrap() {
         assert_eq!(Bytes::new(0).since(Bytes::new(u64::MAX)).get(), i64::MIN);
         assert_eq!((Bytes::new(u64::MAX) + Bytes::new(1)).get(), u64::MAX);
+    }
+
+    #[test]
+    fn ranges_name_their_unit_once() {
+        assert_eq!(iec_range(25_270_682.0, 27_892_122.0), "24.1 to 26.6 MiB");
+        assert_eq!(iec_range(-320_000.0, 2_097_152.0), "-312.5 KiB to 2.0 MiB");
     }
 
     #[test]

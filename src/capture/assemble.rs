@@ -78,9 +78,28 @@ struct Group {
 /// Groups read at once, for each worker thread.
 const BATCH_PER_THREAD: usize = 4;
 
-/// Reads everything that was found and puts it in order.
+/// Reads everything that was found and puts it in order: the process with most snapshots.
 pub fn assemble(found: Found, options: &OpenOptions) -> Opened {
-    let Found { sources, directories, mut bin_dirs, notices } = found;
+    let Found { sources, directories, bin_dirs, notices } = found;
+    let mut gathered = gather(sources, notices, options);
+    let runs = std::mem::take(&mut gathered.runs);
+    let mut notices = std::mem::take(&mut gathered.notices);
+    let run = choose(runs, &mut notices);
+    settle(run, &mut gathered, directories, bin_dirs, notices)
+}
+
+/// The same, every process and every run of one apart, in order of their first file.
+pub fn runs(found: Found, options: &OpenOptions) -> Vec<Opened> {
+    let Found { sources, directories, bin_dirs, notices } = found;
+    let mut gathered = gather(sources, notices, options);
+    let runs = std::mem::take(&mut gathered.runs);
+    let mut notices = std::mem::take(&mut gathered.notices);
+    let settle = |run| settle(Some(run), &mut gathered, directories.clone(), bin_dirs.clone(), std::mem::take(&mut notices));
+    let opened: Vec<Opened> = runs.into_iter().map(settle).collect();
+    if opened.is_empty() { vec![Opened { notices, directories, bin_dirs, ..Opened::default() }] } else { opened }
+}
+
+fn gather(sources: Vec<Source>, notices: Vec<Notice>, options: &OpenOptions) -> Gathered {
     let mut gathered = Gathered { notices, ..Gathered::default() };
     let groups = group(sources);
     let batch = BATCH_PER_THREAD * rayon::current_num_threads().max(1);
@@ -92,16 +111,21 @@ pub fn assemble(found: Found, options: &OpenOptions) -> Opened {
         }
     }
     gathered.say_passed_over();
-    let mut notices = std::mem::take(&mut gathered.notices);
+    gathered
+}
+
+/// One run as a timeline.
+fn settle(run: Option<Run>, gathered: &mut Gathered, directories: Vec<PathBuf>, mut bin_dirs: Vec<PathBuf>, mut notices: Vec<Notice>) -> Opened {
     let mut timeline = Timeline::default();
-    if let Some(run) = choose(gathered.runs, &mut notices) {
+    if let Some(run) = run {
         timeline.process.pid = run.identity.pid;
         timeline.snapshots = in_order(run.drafts, &mut notices);
         timeline.stacks = run.stacks;
         timeline.symbols = (!run.symbols.is_empty()).then_some(run.symbols);
-        let about = gathered.about.unwrap_or_default();
+        let about = gathered.about.take().unwrap_or_default();
         describe(&mut timeline, &about, &directories, &mut bin_dirs, &mut notices);
-        counters::attach(&mut timeline, gathered.tables, &about.1.counters, &mut notices);
+        counters::attach(&mut timeline, std::mem::take(&mut gathered.tables), &about.1.counters, &mut notices);
+        gathered.about = Some(about);
     }
     Opened { timeline, notices, bin_dirs, directories }
 }

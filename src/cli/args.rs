@@ -2,6 +2,7 @@
 
 use super::output::{Format, Output, choose};
 use crate::analysis::filter::{Filter, Measure};
+use crate::analysis::places::By;
 use crate::model::timeline::Timeline;
 use anyhow::Context as _;
 use clap::{Args, ValueEnum};
@@ -82,9 +83,17 @@ pub struct SampleArgs {
     alloc_space: bool,
     #[arg(long = "alloc_objects", alias = "alloc-objects", hide = true)]
     alloc_objects: bool,
+    /// Bytes instead of megabytes in `--format jeprof`.
+    #[arg(long = "show_bytes", alias = "show-bytes", hide = true)]
+    show_bytes: bool,
 }
 
 impl SampleArgs {
+    /// Whether jeprof's layout is to have bytes instead of megabytes.
+    pub fn show_bytes(&self) -> bool {
+        self.show_bytes
+    }
+
     /// The number to show, whichever way it was asked for.
     pub fn measure(&self) -> Measure {
         let flags = [
@@ -94,6 +103,56 @@ impl SampleArgs {
             (self.alloc_objects, Measure::AllocObjects),
         ];
         flags.iter().find(|(set, _)| *set).map_or_else(|| self.sample.into(), |&(_, measure)| measure)
+    }
+}
+
+/// What rows stand for and how they are ordered.
+#[derive(Clone, Debug, Args)]
+pub struct ByArgs {
+    /// What a row stands for.
+    #[arg(long, value_name = "WHAT", default_value = "function", help_heading = "Values")]
+    by: ByKind,
+    /// Order by cumulative numbers.
+    #[arg(long, help_heading = "Values")]
+    pub cum: bool,
+    #[arg(long, hide = true, conflicts_with_all = ["lines", "files", "addresses", "by"])]
+    functions: bool,
+    #[arg(long, hide = true, conflicts_with_all = ["files", "addresses", "by"])]
+    lines: bool,
+    #[arg(long, hide = true, conflicts_with_all = ["addresses", "by"])]
+    files: bool,
+    #[arg(long, hide = true, conflicts_with = "by")]
+    addresses: bool,
+}
+
+/// What a row stands for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum ByKind {
+    /// A function.
+    Function,
+    /// A line of a function.
+    Line,
+    /// A source file.
+    File,
+    /// A crate, or the outermost namespace in C++.
+    Crate,
+    /// A whole stack.
+    Stack,
+    /// An instruction.
+    Address,
+}
+
+impl ByArgs {
+    /// What a row stands for, whichever way it was asked for.
+    pub fn by(&self) -> By {
+        match (self.lines, self.files, self.addresses, self.by) {
+            (true, ..) | (.., ByKind::Line) => By::Line,
+            (_, true, ..) | (.., ByKind::File) => By::File,
+            (_, _, true, _) | (.., ByKind::Address) => By::Address,
+            (.., ByKind::Function) => By::Function,
+            (.., ByKind::Crate) => By::Crate,
+            (.., ByKind::Stack) => By::Stack,
+        }
     }
 }
 

@@ -5,6 +5,8 @@
 
 pub mod args;
 pub mod convert;
+pub mod diff;
+pub mod load;
 pub mod meta;
 pub mod open;
 pub mod output;
@@ -14,6 +16,7 @@ pub mod report;
 pub mod rss;
 pub mod suppress;
 pub mod symbols;
+pub mod top;
 
 use clap::{Args, Parser, Subcommand};
 use std::io::{IsTerminal, Write};
@@ -107,6 +110,10 @@ enum Command {
     Owners(owners::OwnersArgs),
     /// Is it a leak, and whose? Verdict, ledger, suspects with evidence, growth that is no leak.
     Report(Box<report::ReportArgs>),
+    /// What grew and shrank between two dumps, captures, runs or builds.
+    Diff(diff::DiffArgs),
+    /// The heaviest owners of memory in a dump.
+    Top(top::TopArgs),
     /// Print a completion script for a shell.
     Completions(meta::CompletionsArgs),
     /// Print the manual page.
@@ -132,6 +139,8 @@ pub fn main() -> ExitCode {
         Command::Record(args) => record::run(args, &context),
         Command::Owners(args) => owners::run(args, &context),
         Command::Report(args) => report::run(&args, &context),
+        Command::Diff(args) => diff::run(&args, &context),
+        Command::Top(args) => top::run(&args, &context),
         Command::Completions(args) => meta::completions(&args),
         Command::Man(args) => meta::man(&args),
     };

@@ -2,6 +2,7 @@
 //!
 //! Also the one table of which command writes which format.
 
+use crate::report::views::Look;
 use anyhow::Context as _;
 use std::fs::File;
 use std::io::{self, BufWriter, IsTerminal, Write};
@@ -95,15 +96,6 @@ pub fn choose(command: &str, asked: Option<Format>) -> anyhow::Result<Format> {
         others.join(", "),
         if others.len() == 1 { "writes" } else { "write" }
     )
-}
-
-/// How text may look where it goes.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Look {
-    /// Columns to fit tables into; `None` where lines may be of any length and are never cut or wrapped.
-    pub width: Option<usize>,
-    /// Whether ANSI colors are wanted.
-    pub color: bool,
 }
 
 /// An open output. Nothing is in the named file until [`Output::finish`].

@@ -13,3 +13,4 @@ pub mod stacks_json;
 pub mod text;
 pub mod triage_document;
 pub mod triage_json;
+pub mod views;

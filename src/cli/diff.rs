@@ -1,0 +1,252 @@
+//! `diff`: what grew and shrank between two dumps, two captures, two runs or two builds.
+
+use super::args::{ByArgs, FilterArgs, OutputArgs, SampleArgs, TimeArgs};
+use super::load::{self, Named};
+use super::output::Format;
+use super::symbols::SymbolArgs;
+use super::top::ROWS;
+use super::{Context, Outcome};
+use crate::analysis::diff::{DiffOptions, Match, independent, same_process};
+use crate::analysis::places::{NameMatch, Places, Shown};
+use crate::capture::{self, OpenOptions, Opened};
+use crate::model::frame::{ModuleSymbols, Symbols};
+use crate::model::snapshot::Part;
+use crate::origin::Notice;
+use crate::report::views::{About, csv, jeprof, json, text};
+use anyhow::bail;
+use clap::Args;
+use std::io::Write;
+use std::path::PathBuf;
+
+/// Arguments of `diff`.
+#[derive(Debug, Args)]
+#[command(after_long_help = EXAMPLES)]
+pub struct DiffArgs {
+    /// BASE and CURRENT: dumps, or captures of which the last dump is taken. One capture, or more than two
+    /// dumps, are a series whose first and last are compared.
+    #[arg(required = true, value_name = "BASE CURRENT")]
+    inputs: Vec<PathBuf>,
+    /// The dump to compare with, as jeprof and pprof spell it.
+    #[arg(long, value_name = "BASE", visible_alias = "diff_base")]
+    base: Option<PathBuf>,
+    #[command(flatten)]
+    by: ByArgs,
+    #[command(flatten)]
+    samples: SampleArgs,
+    #[command(flatten)]
+    filter: FilterArgs,
+    #[command(flatten)]
+    time: TimeArgs,
+    #[command(flatten)]
+    symbols: SymbolArgs,
+    #[command(flatten)]
+    output: OutputArgs,
+}
+
+const EXAMPLES: &str = "Examples:
+  heaptriage diff jeprof.4121.0.i0.heap jeprof.4121.9.i9.heap
+  heaptriage diff before/ after/ --by crate --focus index --format csv -o growth.csv";
+
+/// Runs `diff`.
+pub fn run(args: &DiffArgs, context: &Context) -> anyhow::Result<Outcome> {
+    let rest = (&args.by, &args.samples, &args.filter, &args.time, &args.symbols, &args.output);
+    let pair = match (&args.base, args.inputs.as_slice()) {
+        (Some(base), current) => Pair { base: base.clone(), current: current.to_vec() },
+        (None, [base, current]) => Pair { base: base.clone(), current: vec![current.clone()] },
+        (None, series) => return show("diff", series_ends(series, rest)?, rest, context),
+    };
+    compare("diff", &pair, rest, context)
+}
+
+/// A dump and what it is compared with.
+#[derive(Clone, Debug)]
+pub struct Pair {
+    /// The first: its last dump.
+    pub base: PathBuf,
+    /// The second: its last dump.
+    pub current: Vec<PathBuf>,
+}
+
+/// The options that comparing commands share.
+pub type Options<'a> = (&'a ByArgs, &'a SampleArgs, &'a FilterArgs, &'a TimeArgs, &'a SymbolArgs, &'a OutputArgs);
+
+/// Two dumps with names, of one process or of two.
+#[derive(Debug)]
+pub struct Sides {
+    /// The process of the first dump, and of the second where `other` is `None`.
+    pub base: Named,
+    /// Index of the first dump.
+    pub base_at: usize,
+    /// The process of the second dump, where it is another.
+    pub other: Option<Named>,
+    /// Index of the second dump.
+    pub current_at: usize,
+    /// How many dumps there were to choose from.
+    pub of_dumps: (usize, usize),
+    /// How stacks are matched.
+    pub matched: Match,
+}
+
+impl Sides {
+    /// The process of the second dump.
+    pub fn current(&self) -> &Named {
+        self.other.as_ref().unwrap_or(&self.base)
+    }
+
+    /// How names are compared.
+    pub fn names(&self) -> NameMatch {
+        if self.matched == Match::Name { NameMatch::Normalized } else { NameMatch::Exact }
+    }
+
+    /// Modules of both processes.
+    pub fn modules(&self) -> Vec<ModuleSymbols> {
+        let mut modules = self.current().symbols.modules.clone();
+        if self.other.is_some() {
+            let known = |module: &ModuleSymbols| {
+                self.current().symbols.modules.iter().any(|m| m.name == module.name && m.build_id == module.build_id && m.status == module.status)
+            };
+            modules.extend(self.base.symbols.modules.iter().filter(|module| !known(module)).cloned());
+        }
+        modules
+    }
+
+    /// What was left out or is odd on either side, each thing once.
+    pub fn notices(&self) -> Vec<Notice> {
+        let mut notices = self.base.opened.notices.clone();
+        if let Some(other) = &self.other {
+            notices.extend(other.opened.notices.iter().filter(|n| !self.base.opened.notices.contains(n)).cloned());
+        }
+        notices
+    }
+}
+
+/// Opens a dump and what it is compared with.
+pub fn sides(pair: &Pair, threads: bool, time: &TimeArgs, symbols: &SymbolArgs) -> anyhow::Result<Sides> {
+    if pair.current.len() == 1 && load::is_file(&pair.base) && load::is_file(&pair.current[0]) {
+        return two_files(&pair.base, &pair.current[0], threads, time, symbols);
+    }
+    let base = load::dumps(std::slice::from_ref(&pair.base), threads, time)?;
+    let current = load::dumps(&pair.current, threads, time)?;
+    two_processes(base, current, symbols)
+}
+
+/// Two plain files: of one process if their address spaces say so.
+fn two_files(base: &PathBuf, current: &PathBuf, threads: bool, time: &TimeArgs, symbols: &SymbolArgs) -> anyhow::Result<Sides> {
+    if base == current {
+        let opened = load::dumps(std::slice::from_ref(base), threads, time)?;
+        let last = opened.timeline.snapshots.len() - 1;
+        return one_process(opened, last, last, symbols);
+    }
+    let runs = capture::open_runs(&[base.clone(), current.clone()], &OpenOptions { threads })?;
+    let of = |opened: &Opened, path: &PathBuf| {
+        let label = path.display().to_string();
+        let from = |file: Option<&str>| file.is_some_and(|file| file == label || (file == "<stdin>" && label == "-"));
+        opened.timeline.snapshots.iter().any(|s| s.heap.is_some() && from(s.file(Part::Heap)))
+    };
+    let place = |path| runs.iter().position(|opened| of(opened, path));
+    let (Some(base_run), Some(current_run)) = (place(base), place(current)) else {
+        let reasons: Vec<String> = runs.iter().flat_map(|run| &run.notices).map(|notice| format!("\n  {notice}")).collect();
+        let which = if place(base).is_none() { base } else { current };
+        bail!("no heap dump in {}{}", crate::origin::printable(&which.to_string_lossy()), reasons.concat());
+    };
+    let mut runs: Vec<Option<Opened>> = runs.into_iter().map(Some).collect();
+    let mut take = |index: usize| runs[index].take().unwrap_or_default();
+    if base_run == current_run {
+        let both = load::with_dumps(take(base_run), &TimeArgs::default())?;
+        let at = |path: &PathBuf| {
+            let label = path.display().to_string();
+            let file = |file: Option<&str>| file.is_some_and(|file| file == label || (file == "<stdin>" && label == "-"));
+            both.timeline.snapshots.iter().position(|s| file(s.file(Part::Heap))).unwrap_or(0)
+        };
+        let (base_at, current_at) = (at(base), at(current));
+        return one_process(both, base_at, current_at, symbols);
+    }
+    let (base, current) = (take(base_run), take(current_run));
+    two_processes(load::with_dumps(base, time)?, load::with_dumps(current, time)?, symbols)
+}
+
+fn one_process(opened: Opened, base_at: usize, current_at: usize, symbols: &SymbolArgs) -> anyhow::Result<Sides> {
+    let named = load::name(opened, &[base_at, current_at], symbols)?;
+    Ok(Sides { base: named, base_at, other: None, current_at, of_dumps: (1, 1), matched: Match::Address })
+}
+
+fn two_processes(base: Opened, current: Opened, symbols: &SymbolArgs) -> anyhow::Result<Sides> {
+    let (base_at, current_at) = (base.timeline.snapshots.len() - 1, current.timeline.snapshots.len() - 1);
+    let base = load::name(base, &[base_at], symbols)?;
+    let current = load::name(current, &[current_at], symbols)?;
+    let matched = if same_build(&base.symbols, &current.symbols) { Match::Module } else { Match::Name };
+    Ok(Sides { base, base_at, other: Some(current), current_at, of_dumps: (base_at + 1, current_at + 1), matched })
+}
+
+/// Whether no module of both sides is proven to be of two builds.
+fn same_build(base: &Symbols, current: &Symbols) -> bool {
+    base.modules.iter().all(|module| {
+        let other = current.modules.iter().find(|other| other.name == module.name);
+        let ids = other.and_then(|other| Some((module.build_id.as_ref()?, other.build_id.as_ref()?)));
+        ids.is_none_or(|(a, b)| a == b)
+    }) && base.modules.iter().any(|module| current.modules.iter().any(|other| other.name == module.name))
+}
+
+fn series_ends(series: &[PathBuf], (_, samples, filter, time, symbols, _): Options<'_>) -> anyhow::Result<Sides> {
+    let filter = filter.filter(samples)?;
+    let opened = load::dumps(series, filter.needs_threads(), time)?;
+    let last = opened.timeline.snapshots.len() - 1;
+    if last == 0 {
+        bail!("only one heap dump among the inputs, and a difference needs two\n  help: heaptriage diff BASE CURRENT, or a capture with several dumps");
+    }
+    let mut sides = one_process(opened, 0, last, symbols)?;
+    sides.of_dumps = (last + 1, last + 1);
+    Ok(sides)
+}
+
+/// Runs a comparison of two inputs for `command`.
+pub fn compare(command: &str, pair: &Pair, options: Options<'_>, context: &Context) -> anyhow::Result<Outcome> {
+    let (_, samples, filter, time, symbols, output) = options;
+    // Bad arguments are refused before the dumps are read.
+    output.format(if command == "top" { "diff" } else { command })?;
+    let threads = filter.filter(samples)?.needs_threads();
+    show(command, sides(pair, threads, time, symbols)?, options, context)
+}
+
+fn show(_command: &str, sides: Sides, options: Options<'_>, context: &Context) -> anyhow::Result<Outcome> {
+    let (by, samples, filter, time, _, output_args) = options;
+    let format = output_args.format("diff")?;
+    let filter = filter.filter(samples)?;
+    let measure = samples.measure();
+    let mut output = output_args.create(format)?;
+    let (base, current) = (sides.base.profile(sides.base_at)?, sides.current().profile(sides.current_at)?);
+    load::check_recorded(base, &sides.base.opened.timeline.snapshots[sides.base_at], &filter, measure)?;
+    load::check_recorded(current, &sides.current().opened.timeline.snapshots[sides.current_at], &filter, measure)?;
+    let mut table = Places::new(by.by(), sides.names());
+    let mut base_shown = Shown::new(&mut table, &sides.base.opened.timeline.stacks, &sides.base.symbols, &filter);
+    let options = DiffOptions { filter: &filter, measure, sort_cum: by.cum };
+    let diff = match &sides.other {
+        None => same_process(&table, &mut base_shown, base, current, sides.base.opened.timeline.stacks.len(), options),
+        Some(other) => {
+            let mut shown = Shown::new(&mut table, &other.opened.timeline.stacks, &other.symbols, &filter);
+            independent(&table, (&mut base_shown, base), (&mut shown, current), sides.matched, options)
+        }
+    };
+    let (modules, notices) = (sides.modules(), sides.notices());
+    let about = About {
+        current: sides.current().profiled(sides.current_at, sides.of_dumps.1)?,
+        base: Some(sides.base.profiled(sides.base_at, sides.of_dumps.0)?),
+        by: table.by(),
+        measure,
+        sort_cum: by.cum,
+        filters: filter.echo().into_iter().chain(time.echo()).collect(),
+        modules: &modules,
+        notices: &notices,
+    };
+    let all = output_args.rows(usize::MAX);
+    let text = match format {
+        Format::Json => json::diff(&about, &table, &diff, all),
+        Format::Csv => csv::diff(&about, &table, &diff, all),
+        Format::Jeprof => jeprof::diff(&about, &table, &diff, all, samples.show_bytes()),
+        _ => text::diff(&about, &table, &diff, output_args.rows(ROWS), output.look()),
+    };
+    output.write_all(text.as_bytes())?;
+    output.finish()?;
+    context.notices(&notices);
+    Ok(Outcome::Done)
+}

@@ -1,0 +1,160 @@
+//! What every view does first: open the inputs, pick the dumps, name the addresses.
+
+use super::Context;
+use super::args::TimeArgs;
+use super::symbols::SymbolArgs;
+use crate::address::BuildId;
+use crate::analysis::filter::{Filter, Measure};
+use crate::capture::{self, OpenOptions, Opened};
+use crate::model::frame::Symbols;
+use crate::model::heap::HeapProfile;
+use crate::model::mapping::{AddressSpace, Mapping};
+use crate::model::snapshot::{Part, Snapshot};
+use crate::origin::{Notice, printable};
+use crate::report::views::Profiled;
+use crate::symbolize::{RecordedModule, SymbolOptions, symbolize};
+use anyhow::bail;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, UNIX_EPOCH};
+
+/// Dumps of one process with the names of their addresses.
+#[derive(Debug)]
+pub struct Named {
+    /// The process; only snapshots with a dump.
+    pub opened: Opened,
+    /// Names of every address.
+    pub symbols: Symbols,
+}
+
+impl Named {
+    /// The dump at `index`.
+    pub fn profile(&self, index: usize) -> anyhow::Result<&HeapProfile> {
+        match self.opened.timeline.snapshots.get(index).and_then(|snapshot| snapshot.heap.as_ref()) {
+            Some(profile) => Ok(profile),
+            None => bail!("no heap dump among the inputs"),
+        }
+    }
+
+    /// The index of the last dump.
+    pub fn last(&self) -> usize {
+        self.opened.timeline.snapshots.len().saturating_sub(1)
+    }
+
+    /// What a view says of the dump at `index`.
+    pub fn profiled(&self, index: usize, of_dumps: usize) -> anyhow::Result<Profiled> {
+        let snapshot = &self.opened.timeline.snapshots[index];
+        let process = &self.opened.timeline.process;
+        let pid = process.pid.map(|pid| format!("pid {pid}"));
+        let process = match (process.name.clone(), pid) {
+            (Some(name), Some(pid)) => Some(format!("{name} ({pid})")),
+            (Some(one), None) | (None, Some(one)) => Some(one),
+            (None, None) => None,
+        };
+        Ok(Profiled {
+            file: snapshot.file(Part::Heap).map(str::to_owned),
+            process,
+            unix_ms: snapshot.time_source.is_time().then_some(snapshot.unix_ms),
+            of_dumps,
+            ..Profiled::new(&snapshot.name, self.profile(index)?)
+        })
+    }
+}
+
+/// Opens the inputs as one process over time and keeps the snapshots with a dump in the span asked for.
+pub fn dumps(inputs: &[PathBuf], threads: bool, time: &TimeArgs) -> anyhow::Result<Opened> {
+    with_dumps(capture::open(inputs, &OpenOptions { threads })?, time)
+}
+
+/// The same for inputs that were opened already.
+pub fn with_dumps(mut opened: Opened, time: &TimeArgs) -> anyhow::Result<Opened> {
+    let timeline = &mut opened.timeline;
+    let other = timeline.snapshots.iter().any(|snapshot| snapshot.heap.is_none());
+    timeline.snapshots.retain(|snapshot| snapshot.heap.is_some());
+    if timeline.snapshots.is_empty() {
+        let reasons: Vec<String> = opened.notices.iter().map(|notice| format!("\n  {notice}")).collect();
+        let help = if other { "\n  help: `heaptriage rss` shows smaps and allocator statistics" } else { "" };
+        bail!("no heap dump among the inputs{}{help}", reasons.concat());
+    }
+    time.apply(timeline)?;
+    Ok(opened)
+}
+
+/// Names the addresses of the dumps at `indexes`, which may be those of all.
+pub fn name(mut opened: Opened, indexes: &[usize], args: &SymbolArgs) -> anyhow::Result<Named> {
+    let symbols = match opened.timeline.symbols.take() {
+        Some(symbols) => symbols,
+        None => {
+            let spaces = indexes.iter().rev().filter_map(|&i| opened.timeline.snapshots.get(i)?.heap.as_ref()).map(|heap| &heap.mappings);
+            let space = merged(spaces);
+            let (symbols, notices) = symbolize(&opened.timeline.stacks, &space, &options(&opened, args));
+            opened.notices.extend(notices);
+            symbols
+        }
+    };
+    args.check(&symbols)?;
+    Ok(Named { opened, symbols })
+}
+
+fn options(opened: &Opened, args: &SymbolArgs) -> SymbolOptions {
+    let mut options = args.options();
+    options.search_dirs.extend(opened.bin_dirs.iter().cloned());
+    let recorded = |(path, id): &(String, Option<String>)| {
+        Some(RecordedModule { path: path.clone(), build_id: BuildId::from_hex(id.as_deref()?)? })
+    };
+    options.recorded = opened.timeline.process.modules.iter().filter_map(recorded).collect();
+    let last = opened.timeline.snapshots.iter().filter(|s| s.time_source.is_time()).map(|s| s.unix_ms).max();
+    options.not_after = last.and_then(|ms| UNIX_EPOCH.checked_add(Duration::from_millis(u64::try_from(ms).ok()?)));
+    options
+}
+
+/// The mappings of the first space, and of the others what lies where none of the former does: a library
+/// may have been unmapped in between.
+fn merged<'a>(spaces: impl Iterator<Item = &'a AddressSpace>) -> AddressSpace {
+    let mut all: Vec<Mapping> = Vec::new();
+    for space in spaces {
+        if all.is_empty() {
+            all = space.mappings().to_vec();
+            continue;
+        }
+        let known = AddressSpace::new(all.clone());
+        let free = |mapping: &&Mapping| {
+            let after = known.mappings().partition_point(|m| m.range.start < mapping.range.end);
+            !known.mappings()[..after].iter().rev().take(4).any(|m| m.range.end > mapping.range.start)
+        };
+        all.extend(space.mappings().iter().filter(free).cloned());
+    }
+    AddressSpace::new(all)
+}
+
+/// Refuses what a profile cannot show: counts that were not recorded, a thread that is not there.
+pub fn check_recorded(profile: &HeapProfile, snapshot: &Snapshot, filter: &Filter, measure: Measure) -> anyhow::Result<()> {
+    let name = printable(snapshot.file(Part::Heap).unwrap_or(&snapshot.name)).into_owned();
+    if measure.is_accumulated() && !profile.accumulated {
+        bail!(
+            "{name}: accumulated counts were not recorded, so there is no {}\n  help: run the program with prof_accum:true, or look at --sample inuse_space",
+            measure.word()
+        );
+    }
+    if let Some(thread) = &filter.thread
+        && !profile.threads.iter().any(|t| filter.thread_fits(t.uid, t.name.as_deref()))
+    {
+        const SHOWN: usize = 12;
+        let known: Vec<String> = (profile.threads.iter().take(SHOWN))
+            .map(|t| t.name.as_deref().map_or(t.uid.to_string(), |name| format!("{} ({})", t.uid, printable(name))))
+            .collect();
+        let more = if profile.threads.len() > SHOWN { ", ..." } else { "" };
+        let has = if known.is_empty() { "counts by thread are not recorded in it".to_owned() } else { format!("it has {}{more}", known.join(", ")) };
+        bail!("{name}: no thread `{}`\n  help: {has}", printable(thread));
+    }
+    Ok(())
+}
+
+/// Prints what was left out or is odd.
+pub fn say(context: &Context, notices: &[Notice]) {
+    context.notices(notices);
+}
+
+/// Whether a path is one plain file, or standard input.
+pub fn is_file(path: &Path) -> bool {
+    path == Path::new("-") || std::fs::metadata(path).is_ok_and(|meta| !meta.is_dir())
+}
