@@ -158,9 +158,15 @@ impl fmt::Display for Objects {
     }
 }
 
+const UNITS: [&str; 7] = ["B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB"];
+
+/// Bytes in a unit as [`iec`] prints it; `None` for anything else.
+pub fn iec_unit(unit: &str) -> Option<f64> {
+    UNITS.iter().position(|u| *u == unit).map(|power| 1024f64.powi(power as i32))
+}
+
 /// `1.4 GiB`, `512 B`: one decimal from KiB up. For estimates, which are not whole numbers.
 pub fn iec(bytes: f64) -> String {
-    const UNITS: [&str; 7] = ["B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB"];
     let sign = if bytes < 0.0 { "-" } else { "" };
     let mut value = bytes.abs();
     let mut unit = 0;

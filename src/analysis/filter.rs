@@ -132,11 +132,11 @@ impl Filter {
     }
 }
 
-/// Whether a regular expression matches a frame: its function, its source file or its module.
+/// Whether a regular expression matches a frame: its function, its source file or its module. Of an allocator's or
+/// the library's frames only the function: every stack has them, and a `release` in their path is no lease.
 pub fn matches(re: &Regex, frame: &Frame, symbols: &Symbols) -> bool {
-    re.is_match(symbols.function(frame))
-        || symbols.file(frame).is_some_and(|f| re.is_match(f))
-        || symbols.module(frame).is_some_and(|m| re.is_match(m))
+    let place = || symbols.file(frame).is_some_and(|f| re.is_match(f)) || symbols.module(frame).is_some_and(|m| re.is_match(m));
+    re.is_match(symbols.function(frame)) || (!frame.role.is_hidden() && place())
 }
 
 /// A value as a shell takes it.

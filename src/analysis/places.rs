@@ -185,7 +185,7 @@ impl Places {
 
     /// For each place, the number of its row: places that a row of [`Places::by`] does not tell apart share one.
     pub fn rows(&self) -> Rows {
-        let mut keys: HashMap<(NameId, Option<NameId>, Option<u32>, Option<u64>), u32, FxBuildHasher> = HashMap::default();
+        let mut keys: HashMap<RowKey, u32, FxBuildHasher> = HashMap::default();
         let mut first = Vec::new();
         let of = self.places.iter().zip(0..).map(|(place, index)| {
             let key = match self.by {
@@ -204,6 +204,9 @@ impl Places {
         Rows { of, first }
     }
 }
+
+/// What places of one row have in common: names, file, line, address, as far as the row tells them apart.
+type RowKey = (NameId, Option<NameId>, Option<u32>, Option<u64>);
 
 /// Rows of places.
 #[derive(Clone, Debug)]

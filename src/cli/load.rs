@@ -1,6 +1,5 @@
 //! What every view does first: open the inputs, pick the dumps, name the addresses.
 
-use super::Context;
 use super::args::TimeArgs;
 use super::symbols::SymbolArgs;
 use crate::address::BuildId;
@@ -10,7 +9,7 @@ use crate::model::frame::Symbols;
 use crate::model::heap::HeapProfile;
 use crate::model::mapping::{AddressSpace, Mapping};
 use crate::model::snapshot::{Part, Snapshot};
-use crate::origin::{Notice, printable};
+use crate::origin::printable;
 use crate::report::views::Profiled;
 use crate::symbolize::{RecordedModule, SymbolOptions, symbolize};
 use anyhow::bail;
@@ -55,6 +54,7 @@ impl Named {
             process,
             unix_ms: snapshot.time_source.is_time().then_some(snapshot.unix_ms),
             of_dumps,
+            nth: if index == 0 && of_dumps > 1 { "first" } else { "last" },
             ..Profiled::new(&snapshot.name, self.profile(index)?)
         })
     }
@@ -79,20 +79,28 @@ pub fn with_dumps(mut opened: Opened, time: &TimeArgs) -> anyhow::Result<Opened>
     Ok(opened)
 }
 
-/// Names the addresses of the dumps at `indexes`, which may be those of all.
+/// Names the addresses of opened dumps; the mappings are those of the snapshots at `indexes`, the later first.
 pub fn name(mut opened: Opened, indexes: &[usize], args: &SymbolArgs) -> anyhow::Result<Named> {
+    let symbols = names(&mut opened, indexes, args)?;
+    Ok(Named { opened, symbols })
+}
+
+/// Names that came with the input (pprof), else from the binaries; what was refused becomes a notice.
+///
+/// # Errors
+/// With `--strict`, a binary that is missing or is another build.
+pub fn names(opened: &mut Opened, indexes: &[usize], args: &SymbolArgs) -> anyhow::Result<Symbols> {
     let symbols = match opened.timeline.symbols.take() {
         Some(symbols) => symbols,
         None => {
             let spaces = indexes.iter().rev().filter_map(|&i| opened.timeline.snapshots.get(i)?.heap.as_ref()).map(|heap| &heap.mappings);
-            let space = merged(spaces);
-            let (symbols, notices) = symbolize(&opened.timeline.stacks, &space, &options(&opened, args));
+            let (symbols, notices) = symbolize(&opened.timeline.stacks, &merged(spaces), &options(opened, args));
             opened.notices.extend(notices);
             symbols
         }
     };
     args.check(&symbols)?;
-    Ok(Named { opened, symbols })
+    Ok(symbols)
 }
 
 fn options(opened: &Opened, args: &SymbolArgs) -> SymbolOptions {
@@ -107,23 +115,22 @@ fn options(opened: &Opened, args: &SymbolArgs) -> SymbolOptions {
     options
 }
 
-/// The mappings of the first space, and of the others what lies where none of the former does: a library
-/// may have been unmapped in between.
-fn merged<'a>(spaces: impl Iterator<Item = &'a AddressSpace>) -> AddressSpace {
-    let mut all: Vec<Mapping> = Vec::new();
+/// The mappings of the first space, and of the others the files that lie where none of the former does: a
+/// library may have been unmapped in between.
+fn merged<'a>(mut spaces: impl Iterator<Item = &'a AddressSpace>) -> AddressSpace {
+    let Some(mut known) = spaces.next().cloned() else { return AddressSpace::default() };
     for space in spaces {
-        if all.is_empty() {
-            all = space.mappings().to_vec();
-            continue;
-        }
-        let known = AddressSpace::new(all.clone());
         let free = |mapping: &&Mapping| {
-            let after = known.mappings().partition_point(|m| m.range.start < mapping.range.end);
-            !known.mappings()[..after].iter().rev().take(4).any(|m| m.range.end > mapping.range.start)
+            let before_end = known.mappings().partition_point(|m| m.range.start < mapping.range.end);
+            let overlaps = known.mappings()[..before_end].last().is_some_and(|m| m.range.end > mapping.range.start);
+            mapping.path().is_some() && !overlaps
         };
-        all.extend(space.mappings().iter().filter(free).cloned());
+        let more: Vec<Mapping> = space.mappings().iter().filter(free).cloned().collect();
+        if !more.is_empty() {
+            known = AddressSpace::new(known.mappings().iter().cloned().chain(more).collect());
+        }
     }
-    AddressSpace::new(all)
+    known
 }
 
 /// Refuses what a profile cannot show: counts that were not recorded, a thread that is not there.
@@ -147,11 +154,6 @@ pub fn check_recorded(profile: &HeapProfile, snapshot: &Snapshot, filter: &Filte
         bail!("{name}: no thread `{}`\n  help: {has}", printable(thread));
     }
     Ok(())
-}
-
-/// Prints what was left out or is odd.
-pub fn say(context: &Context, notices: &[Notice]) {
-    context.notices(notices);
 }
 
 /// Whether a path is one plain file, or standard input.

@@ -43,8 +43,10 @@ pub struct Profiled {
     pub unbias: Unbias,
     /// Whether it is cut.
     pub truncated: bool,
-    /// How many dumps there are beside it, when it is one of a series.
+    /// How many dumps there are, itself included.
     pub of_dumps: usize,
+    /// Its place among them: `first`, `last`.
+    pub nth: &'static str,
 }
 
 impl Profiled {
@@ -60,6 +62,7 @@ impl Profiled {
             unbias: profile.unbias,
             truncated: profile.truncated,
             of_dumps: 1,
+            nth: "last",
         }
     }
 
@@ -70,7 +73,7 @@ impl Profiled {
             (Family::Growth, _) => "growth of the page heap: address space, not live memory".to_owned(),
             (Family::Fragmentation, _) => "free space inside spans, not live memory".to_owned(),
             (_, Sampling::Exact) => "every allocation recorded".to_owned(),
-            (_, Sampling::Interval(bytes)) => format!("1 sample per {bytes}"),
+            (_, Sampling::Interval(bytes)) => format!("1 sample per {}", bytes.to_string().replace(".0 ", " ")),
         }
     }
 }

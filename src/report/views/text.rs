@@ -7,7 +7,7 @@ use crate::analysis::estimate::Interval;
 use crate::analysis::places::{By, PlaceId, Places};
 use crate::analysis::top::{Row, Top, value};
 use crate::origin::printable;
-use crate::units::{iec, iec_range, percent, signed_iec};
+use crate::units::{iec, iec_range, iec_unit, percent, signed_iec};
 use std::fmt::Write as _;
 
 /// ANSI styles by meaning.
@@ -24,6 +24,7 @@ const LEAST_NAME: usize = 24;
 
 /// One line of a table: figures, then a name and where it is.
 struct Line {
+    /// In columns; what follows a tab is aligned to the left, what comes before it to the right.
     figures: Vec<String>,
     name: String,
     place: Option<String>,
@@ -80,13 +81,17 @@ pub fn diff(about: &About<'_>, table: &Places, diff: &Diff, most: usize, look: L
     let grew: Vec<&DiffRow> = diff.rows.iter().filter(|row| key(row) > 0.0).collect();
     let shrank: Vec<&DiffRow> = diff.rows.iter().rev().filter(|row| key(row) < 0.0).collect();
     let mut out = String::new();
+    let total = change_words(about, &diff.total);
     let changed = grew.len() + shrank.len();
     let listed = grew.len().min(most) + shrank.len().min(most);
     let _ = writeln!(
         out,
-        "{} {}; {} of {changed} changed {} shown{}; {}",
-        change_words(about, &diff.total),
+        "{}{} {} in {} {}; {} of {changed} changed {} shown{}; {}",
+        total.0,
+        total.1,
         about.measure.what(),
+        diff.stacks,
+        plural(diff.stacks, "stack"),
         listed,
         about.rows_are(),
         hidden_words(&diff.hidden).map(|words| format!(", {words}")).unwrap_or_default(),
@@ -100,10 +105,7 @@ pub fn diff(about: &About<'_>, table: &Places, diff: &Diff, most: usize, look: L
         }
         let head = [title, "cum"];
         let lines = rows.iter().take(most).map(|row| Line {
-            figures: vec![
-                format!("{}{}", if row.significant || about.measure.is_objects() { "" } else { "~ " }, change_words(about, &row.flat)),
-                about.change(delta_value(&row.cum, about.measure)),
-            ],
+            figures: vec![change(about, row), about.change(delta_value(&row.cum, about.measure))],
             name: name(about, table, row.place),
             place: place(about, table, row.place),
             note: row.container.map(str::to_owned),
@@ -149,19 +151,36 @@ fn spread(interval: Interval) -> String {
     }
 }
 
-/// `+25.4 MiB (95 %: 24.1 to 26.6 MiB), 15.0 -> 40.4 MiB`.
-fn change_words(about: &About<'_>, change: &Change) -> String {
+/// A row's change for a column: aligned where the change ends.
+fn change(about: &About<'_>, row: &DiffRow) -> String {
+    let (delta, rest) = change_words(about, &row.flat);
+    let mark = if row.significant || about.measure.is_objects() { "" } else { "~ " };
+    format!("{mark}{delta}\t{rest}")
+}
+
+/// `+25.4 MiB (95 %: 24.1 to 26.6), 15.0 -> 40.4 MiB`, the change and the rest of it.
+fn change_words(about: &About<'_>, change: &Change) -> (String, String) {
     let (base, current) = (value(&change.base, about.measure), value(&change.current, about.measure));
     if about.measure.is_objects() {
-        return format!("{}, {} -> {}", about.change(current - base), about.number(base), about.number(current));
+        return (about.change(current - base), format!(", {} -> {}", about.number(base), about.number(current)));
     }
     let levels = match (iec(base).split_once(' '), iec(current)) {
         (Some((number, unit)), to) if to.ends_with(&format!(" {unit}")) => format!("{number} -> {to}"),
         (_, to) => format!("{} -> {to}", iec(base)),
     };
+    let delta = signed_iec(current - base);
     let interval = change.interval();
-    let interval = if interval.low < interval.high { format!(" (95 %: {})", iec_range(interval.low, interval.high)) } else { String::new() };
-    format!("{}{interval}, {levels}", signed_iec(current - base))
+    let interval = if interval.low < interval.high { format!(" (95 %: {})", ends(&delta, interval)) } else { String::new() };
+    (delta, format!("{interval}, {levels}"))
+}
+
+/// Both ends of an interval in the unit of the number before it: `24.1 to 26.6`.
+fn ends(of: &str, interval: Interval) -> String {
+    let unit = of.rsplit(' ').next().unwrap_or_default();
+    match iec_unit(unit) {
+        Some(bytes) if bytes > 1.0 => format!("{:.1} to {:.1}", interval.low / bytes, interval.high / bytes),
+        _ => iec_range(interval.low, interval.high),
+    }
 }
 
 fn showing(about: &About<'_>, listed: usize, all: usize, covered: f64, total: f64) -> String {
@@ -177,7 +196,7 @@ fn showing(about: &About<'_>, listed: usize, all: usize, covered: f64, total: f6
 fn context(out: &mut String, about: &About<'_>) {
     let one = |profile: &super::Profiled| {
         let process = profile.process.as_deref().map(|p| format!(" of {}", printable(p))).unwrap_or_default();
-        let place = if profile.of_dumps > 1 { format!(", last of {} dumps", profile.of_dumps) } else { String::new() };
+        let place = if profile.of_dumps > 1 { format!(", {} of {} dumps", profile.nth, profile.of_dumps) } else { String::new() };
         format!("{}{process}{place}", printable(profile.file.as_deref().unwrap_or(&profile.name)))
     };
     let _ = match &about.base {
@@ -236,29 +255,34 @@ fn stack(about: &About<'_>, table: &Places, places: &[PlaceId]) -> Vec<String> {
 
 fn lines(out: &mut String, head: &[&str], about: &About<'_>, lines: Vec<Line>, look: Look) {
     out.push('\n');
-    let widths: Vec<usize> = head
+    // The part of a cell that is aligned to the right, and the rest.
+    let split = |cell: &str| cell.split_once('\t').map_or((cell.to_owned(), String::new()), |(a, b)| (a.to_owned(), b.to_owned()));
+    let widths: Vec<(usize, usize)> = head
         .iter()
         .enumerate()
         .map(|(column, head)| {
-            let cells = lines.iter().filter_map(|line| line.figures.get(column)).map(|cell| cell.chars().count());
-            cells.chain([head.chars().count()]).max().unwrap_or(0)
+            let cells = lines.iter().filter_map(|line| line.figures.get(column)).map(|cell| split(cell));
+            let heads = [(head.to_string(), String::new())];
+            let long = |text: &str| text.chars().count();
+            cells.chain(heads).fold((0, 0), |widest, (a, b)| (widest.0.max(long(&a)), widest.1.max(long(&b))))
         })
         .collect();
-    let figures: usize = widths.iter().map(|width| width + 2).sum();
+    let figures: usize = widths.iter().map(|(right, left)| right + left + 2).sum();
     let room = look.width.map(|width| width.saturating_sub(figures).max(LEAST_NAME));
     let styled = |style: &str, text: &str| if look.color && !style.is_empty() { format!("{style}{text}{}", style::OFF) } else { text.to_owned() };
     let mut row = String::new();
-    for (head, width) in head.iter().zip(&widths) {
-        let _ = write!(row, "{head:>width$}  ");
+    for (head, (right, left)) in head.iter().zip(&widths) {
+        let _ = write!(row, "{head:>right$}{:left$}  ", "");
     }
     row.push_str(about.by.word());
     out.push_str(&styled(style::HEAD, row.trim_end()));
     out.push('\n');
     for line in lines {
         row.clear();
-        for (cell, width) in line.figures.iter().zip(&widths) {
-            let pad = width - cell.chars().count();
-            let _ = write!(row, "{}{}  ", " ".repeat(pad), styled(line.style, cell));
+        for (cell, &(right, left)) in line.figures.iter().zip(&widths) {
+            let (number, rest) = split(cell);
+            let pad = right - number.chars().count();
+            let _ = write!(row, "{:pad$}{}{rest:left$}  ", "", styled(line.style, &number));
         }
         let tail: Vec<String> = line.place.into_iter().chain(line.note.map(|note| format!("[{note}]"))).collect();
         let tail = tail.join("  ");
