@@ -113,7 +113,14 @@ pub struct DiffOptions<'a> {
 }
 
 /// The change between two dumps of one process, whose stacks are all in `shown`.
-pub fn same_process(table: &Places, shown: &mut Shown<'_>, base: &HeapProfile, current: &HeapProfile, stacks: usize, options: DiffOptions<'_>) -> Diff {
+pub fn same_process(
+    table: &Places,
+    shown: &mut Shown<'_>,
+    base: &HeapProfile,
+    current: &HeapProfile,
+    stacks: usize,
+    options: DiffOptions<'_>,
+) -> Diff {
     let before = by_stack(base, stacks, options);
     let after = by_stack(current, stacks, options);
     // The sampling interval changed: all earlier samples were dropped, and nothing cancels.
@@ -216,8 +223,15 @@ struct Adding<'o> {
 
 impl<'o> Adding<'o> {
     fn new(table: &Places, options: DiffOptions<'o>, hidden: Hidden, matched: Match) -> Self {
-        let diff =
-            Diff { rows: Vec::new(), total: Change::default(), stacks: 0, left_out_stacks: 0, left_out: Change::default(), hidden, matched };
+        let diff = Diff {
+            rows: Vec::new(),
+            total: Change::default(),
+            stacks: 0,
+            left_out_stacks: 0,
+            left_out: Change::default(),
+            hidden,
+            matched,
+        };
         Adding { options, sums: Sums::new(table), walk: Walk::default(), diff }
     }
 
@@ -251,7 +265,9 @@ impl<'o> Adding<'o> {
         let key = |row: &DiffRow| delta_value(if options.sort_cum { &row.cum } else { &row.flat }, options.measure);
         let second = |row: &DiffRow| delta_value(if options.sort_cum { &row.flat } else { &row.cum }, options.measure);
         rows.sort_by(|a, b| {
-            heavier(key(a), key(b)).then(heavier(second(a), second(b))).then_with(|| row_by_name(table, (a.place, &a.stack), (b.place, &b.stack)))
+            heavier(key(a), key(b))
+                .then(heavier(second(a), second(b)))
+                .then_with(|| row_by_name(table, (a.place, &a.stack), (b.place, &b.stack)))
         });
         self.diff.rows = rows;
         self.diff

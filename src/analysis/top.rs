@@ -75,7 +75,9 @@ pub fn top(table: &Places, shown: &mut Shown<'_>, profile: &HeapProfile, filter:
     let key = |row: &Row| value(if sort_cum { &row.cum } else { &row.flat }, measure);
     let second = |row: &Row| value(if sort_cum { &row.flat } else { &row.cum }, measure);
     result.rows.sort_by(|a, b| {
-        heavier(key(a), key(b)).then(heavier(second(a), second(b))).then_with(|| row_by_name(table, (a.place, &a.stack), (b.place, &b.stack)))
+        heavier(key(a), key(b))
+            .then(heavier(second(a), second(b)))
+            .then_with(|| row_by_name(table, (a.place, &a.stack), (b.place, &b.stack)))
     });
     result
 }

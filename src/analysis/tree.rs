@@ -228,7 +228,15 @@ struct Group {
 /// Builds the tree of `paths` without branches below `least` in both profiles.
 pub fn build(paths: &Paths, table: &Places, least: f64) -> Tree {
     let mut order: Vec<u32> = (0..paths.items.len() as u32).collect();
-    let mut split = Split { paths, table, least, sums: vec![(Weight::default(), 0); paths.rows.len()], steps: Vec::new(), moved: Vec::new(), pruned: 0 };
+    let mut split = Split {
+        paths,
+        table,
+        least,
+        sums: vec![(Weight::default(), 0); paths.rows.len()],
+        steps: Vec::new(),
+        moved: Vec::new(),
+        pruned: 0,
+    };
     let mut nodes: Vec<Node> = Vec::new();
     // The heaviest callee is pushed last and taken up next, so nodes come out callers first.
     let mut work = vec![Group { items: 0..order.len(), row: None, parent: 0, depth: 0, weight: paths.weight() }];

@@ -115,7 +115,13 @@ fn gather(sources: Vec<Source>, notices: Vec<Notice>, options: &OpenOptions) -> 
 }
 
 /// One run as a timeline.
-fn settle(run: Option<Run>, gathered: &mut Gathered, directories: Vec<PathBuf>, mut bin_dirs: Vec<PathBuf>, mut notices: Vec<Notice>) -> Opened {
+fn settle(
+    run: Option<Run>,
+    gathered: &mut Gathered,
+    directories: Vec<PathBuf>,
+    mut bin_dirs: Vec<PathBuf>,
+    mut notices: Vec<Notice>,
+) -> Opened {
     let mut timeline = Timeline::default();
     if let Some(run) = run {
         timeline.process.pid = run.identity.pid;

@@ -109,7 +109,8 @@ pub fn open(inputs: &[PathBuf], options: &OpenOptions) -> Result<Opened, Capture
 /// Opens inputs as [`open`] does, every process apart: two runs of a program are two captures. For comparisons.
 pub fn open_runs(inputs: &[PathBuf], options: &OpenOptions) -> Result<Vec<Opened>, CaptureError> {
     let mut runs = assemble::runs(source::find(inputs), options);
-    let notices = runs.iter_mut().filter(|run| run.timeline.snapshots.is_empty()).flat_map(|run| std::mem::take(&mut run.notices)).collect();
+    let notices =
+        runs.iter_mut().filter(|run| run.timeline.snapshots.is_empty()).flat_map(|run| std::mem::take(&mut run.notices)).collect();
     runs.retain(|run| !run.timeline.snapshots.is_empty());
     if runs.is_empty() { Err(CaptureError { inputs: inputs.to_vec(), notices }) } else { Ok(runs) }
 }

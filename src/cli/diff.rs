@@ -103,7 +103,11 @@ impl Sides {
         let mut modules = self.current().symbols.modules.clone();
         if self.other.is_some() {
             let known = |module: &ModuleSymbols| {
-                self.current().symbols.modules.iter().any(|m| m.name == module.name && m.build_id == module.build_id && m.status == module.status)
+                self.current()
+                    .symbols
+                    .modules
+                    .iter()
+                    .any(|m| m.name == module.name && m.build_id == module.build_id && m.status == module.status)
             };
             modules.extend(self.base.symbols.modules.iter().filter(|module| !known(module)).cloned());
         }
@@ -192,7 +196,9 @@ fn series_ends(series: &[PathBuf], (_, samples, filter, time, symbols, _): Optio
     let opened = load::dumps(series, filter.needs_threads(), time)?;
     let last = opened.timeline.snapshots.len() - 1;
     if last == 0 {
-        bail!("only one heap dump among the inputs, and a difference needs two\n  help: heaptriage diff BASE CURRENT, or a capture with several dumps");
+        bail!(
+            "only one heap dump among the inputs, and a difference needs two\n  help: heaptriage diff BASE CURRENT, or a capture with several dumps"
+        );
     }
     let mut sides = one_process(opened, 0, last, symbols)?;
     sides.of_dumps = (last + 1, last + 1);

@@ -106,9 +106,8 @@ pub fn names(opened: &mut Opened, indexes: &[usize], args: &SymbolArgs) -> anyho
 fn options(opened: &Opened, args: &SymbolArgs) -> SymbolOptions {
     let mut options = args.options();
     options.search_dirs.extend(opened.bin_dirs.iter().cloned());
-    let recorded = |(path, id): &(String, Option<String>)| {
-        Some(RecordedModule { path: path.clone(), build_id: BuildId::from_hex(id.as_deref()?)? })
-    };
+    let recorded =
+        |(path, id): &(String, Option<String>)| Some(RecordedModule { path: path.clone(), build_id: BuildId::from_hex(id.as_deref()?)? });
     options.recorded = opened.timeline.process.modules.iter().filter_map(recorded).collect();
     let last = opened.timeline.snapshots.iter().filter(|s| s.time_source.is_time()).map(|s| s.unix_ms).max();
     options.not_after = last.and_then(|ms| UNIX_EPOCH.checked_add(Duration::from_millis(u64::try_from(ms).ok()?)));
@@ -150,7 +149,11 @@ pub fn check_recorded(profile: &HeapProfile, snapshot: &Snapshot, filter: &Filte
             .map(|t| t.name.as_deref().map_or(t.uid.to_string(), |name| format!("{} ({})", t.uid, printable(name))))
             .collect();
         let more = if profile.threads.len() > SHOWN { ", ..." } else { "" };
-        let has = if known.is_empty() { "counts by thread are not recorded in it".to_owned() } else { format!("it has {}{more}", known.join(", ")) };
+        let has = if known.is_empty() {
+            "counts by thread are not recorded in it".to_owned()
+        } else {
+            format!("it has {}{more}", known.join(", "))
+        };
         bail!("{name}: no thread `{}`\n  help: {has}", printable(thread));
     }
     Ok(())

@@ -193,7 +193,11 @@ pub fn symbol_lines(modules: &[ModuleSymbols]) -> Vec<String> {
             (_, DebugInfo::Names) => "names only",
             (_, DebugInfo::None) => "no symbols",
         };
-        let proof = if module.status == ModuleStatus::Unproven { ", unproven: neither build-id nor layout tells whether it is the one that ran" } else { "" };
+        let proof = if module.status == ModuleStatus::Unproven {
+            ", unproven: neither build-id nor layout tells whether it is the one that ran"
+        } else {
+            ""
+        };
         format!("{} {share} % ({quality}{proof})", printable(&module.name))
     };
     let mut lines = vec![format!("Symbols: {}", used.iter().map(one).collect::<Vec<_>>().join(", "))];
@@ -217,8 +221,14 @@ mod tests {
     #[test]
     fn what_is_hidden_is_counted() {
         let hidden = Hidden { allocator: 3, library: 12, runtime: 0, by_options: 2 };
-        assert_eq!(hidden_words(&hidden).unwrap(), "3 allocator and 12 library functions hidden (--all-frames shows them), 2 by --hide and --show");
+        assert_eq!(
+            hidden_words(&hidden).unwrap(),
+            "3 allocator and 12 library functions hidden (--all-frames shows them), 2 by --hide and --show"
+        );
         assert_eq!(hidden_words(&Hidden::default()), None);
-        assert_eq!(hidden_words(&Hidden { runtime: 1, ..Hidden::default() }).unwrap(), "1 runtime function hidden (--all-frames shows them)");
+        assert_eq!(
+            hidden_words(&Hidden { runtime: 1, ..Hidden::default() }).unwrap(),
+            "1 runtime function hidden (--all-frames shows them)"
+        );
     }
 }

@@ -61,7 +61,13 @@ pub fn top(about: &About<'_>, table: &Places, top: &Top, most: usize, look: Look
         let lines = shown.iter().take(most).map(|row| {
             let (flat, cum) = (value(&row.flat, about.measure), value(&row.cum, about.measure));
             Line {
-                figures: vec![about.number(flat), spread(row.flat.interval()), percent(flat, total), about.number(cum), percent(cum, total)],
+                figures: vec![
+                    about.number(flat),
+                    spread(row.flat.interval()),
+                    percent(flat, total),
+                    about.number(cum),
+                    percent(cum, total),
+                ],
                 name: name(about, table, row.place),
                 place: place(about, table, row.place),
                 note: row.container.map(str::to_owned),
@@ -269,7 +275,8 @@ fn lines(out: &mut String, head: &[&str], about: &About<'_>, lines: Vec<Line>, l
         .collect();
     let figures: usize = widths.iter().map(|(right, left)| right + left + 2).sum();
     let room = look.width.map(|width| width.saturating_sub(figures).max(LEAST_NAME));
-    let styled = |style: &str, text: &str| if look.color && !style.is_empty() { format!("{style}{text}{}", style::OFF) } else { text.to_owned() };
+    let styled =
+        |style: &str, text: &str| if look.color && !style.is_empty() { format!("{style}{text}{}", style::OFF) } else { text.to_owned() };
     let mut row = String::new();
     for (head, (right, left)) in head.iter().zip(&widths) {
         let _ = write!(row, "{head:>right$}{:left$}  ", "");
