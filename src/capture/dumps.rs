@@ -170,7 +170,7 @@ impl DumpWatch {
                 || modified < self.not_before;
             let seen = if foreign {
                 Seen::Foreign
-            } else if length > 0 && self.is_finished(&path, length) {
+            } else if length > 0 && self.is_finished(&path, length) && unchanged(&path, length, modified) {
                 found.push(Dump { path: path.clone(), modified });
                 Seen::Taken { length, modified }
             } else {
@@ -197,6 +197,11 @@ impl DumpWatch {
             Seen::Taken { .. } | Seen::Foreign => None,
         })
     }
+}
+
+/// Whether the file is still as it was when it was looked at: its last bytes may have come since, and its time with them.
+fn unchanged(path: &Path, length: u64, modified: SystemTime) -> bool {
+    fs::metadata(path).is_ok_and(|meta| meta.len() == length && meta.modified().is_ok_and(|now| now == modified))
 }
 
 /// The end of a file, long enough for its last line: a maps line is at most a path (4,096 bytes, a

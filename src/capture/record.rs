@@ -25,6 +25,8 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 const LOOK: Duration = Duration::from_millis(200);
 /// A dump this old gets no smaps of its own: they would show another moment.
 const SAME_MOMENT: Duration = Duration::from_secs(2);
+/// Without a failed write for this long, the next one is news: a full disk is one sentence, not one a snapshot.
+const QUIET: Duration = Duration::from_secs(60);
 /// How long a dump that was asked for may take before the snapshot is taken without it.
 const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -208,7 +210,8 @@ struct Recording<'a> {
     last_stem: u64,
     last_reading: Option<Instant>,
     last_dump: Option<SystemTime>,
-    /// Kinds of trouble already told, so that a full disk is one sentence.
+    last_failure: Option<Instant>,
+    /// Trouble already told.
     told: BTreeSet<String>,
     snapshots: u64,
     dumps: u64,
@@ -250,6 +253,7 @@ impl<'a> Recording<'a> {
             last_stem: stems(store.path()).last().copied().unwrap_or(0),
             last_reading: None,
             last_dump: None,
+            last_failure: None,
             told: BTreeSet::new(),
             snapshots: 0,
             dumps: 0,
@@ -485,14 +489,10 @@ impl<'a> Recording<'a> {
     /// Counts and tells what could not be written.
     fn keep(&mut self, result: io::Result<()>) -> bool {
         match result {
-            Ok(()) => {
-                // Room again: the next failure is news.
-                self.told.remove("written");
-                true
-            }
+            Ok(()) => true,
             Err(error) => {
                 self.lost += 1;
-                if self.told.insert("written".to_owned()) {
+                if self.last_failure.replace(Instant::now()).is_none_or(|last| last.elapsed() > QUIET) {
                     let path = self.store.path().display().to_string();
                     let message =
                         format!("a snapshot could not be written: {error}; trying again at each snapshot, nothing half-written is left");

@@ -108,44 +108,48 @@ pub enum ReadingError {
     Io(io::Error),
 }
 
+/// Least room for a read.
+const ROOM: usize = 64 * 1024;
+
 /// Reads one file of `/proc/PID` whole, timing it.
 #[derive(Debug, Default)]
 pub struct Sampler {
+    /// Kept from reading to reading; as long as its longest text or longer.
     buffer: Vec<u8>,
     cost: Cost,
 }
 
 impl Sampler {
-    /// Reads at a depth; the text is whole, or an error is returned. Also how long it took.
+    /// Reads at a depth; the text is whole, or an error is returned. Also the processor time it took (the time on
+    /// the clock would count other programs on a busy machine).
     pub fn read(&mut self, process: &LiveProcess, depth: Depth) -> Result<(&[u8], Duration), ReadingError> {
         // A process that ends in the middle gives an early end of file: a text that looks whole.
         let before = alive(process)?;
-        let started = Instant::now();
         let cpu = cpu_time(ClockId::ThreadCPUTime);
-        self.buffer.clear();
         let mut file = process.open_file(depth.file()).map_err(gone)?;
         let mut longest = Duration::ZERO;
+        let mut filled = 0;
         loop {
-            // The kernel fills at most about a page at a time, whatever the room.
-            const ROOM: usize = 64 * 1024;
-            let filled = self.buffer.len();
-            self.buffer.resize(filled + ROOM, 0);
+            // The kernel fills about a page at a time, whatever the room: room is made, and zeroed, in large steps.
+            if self.buffer.len() - filled < ROOM {
+                self.buffer.resize((filled * 2).max(4 * ROOM), 0);
+            }
             let from = Instant::now();
             let read = file.read(&mut self.buffer[filled..]);
             longest = longest.max(from.elapsed());
-            self.buffer.truncate(filled + *read.as_ref().unwrap_or(&0));
             match read {
                 Ok(0) => break,
-                Ok(_) => {}
+                Ok(count) => filled += count,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => return Err(gone(error)),
             }
         }
-        self.cost.reading += cpu_time(ClockId::ThreadCPUTime).saturating_sub(cpu);
+        let taken = cpu_time(ClockId::ThreadCPUTime).saturating_sub(cpu);
+        self.cost.reading += taken;
         self.cost.longest_read = self.cost.longest_read.max(longest);
-        let taken = started.elapsed();
         let after = alive(process)?;
-        if before != after || !self.buffer.ends_with(b"\n") {
+        let text = &self.buffer[..filled];
+        if before != after || !text.ends_with(b"\n") {
             return Err(ReadingError::Gone);
         }
         let count = match depth {
@@ -154,7 +158,7 @@ impl Sampler {
             Depth::Status => 2,
         };
         self.cost.readings[count] += 1;
-        Ok((&self.buffer, taken))
+        Ok((text, taken))
     }
 
     /// Notes bytes written.

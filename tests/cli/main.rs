@@ -1,4 +1,5 @@
 //! Whole-binary tests and tests over the committed fixtures: one crate, so that it links once.
 
 mod hostile;
+mod record;
 mod totals;
