@@ -146,7 +146,9 @@ fn fails(output: &Output, words: &[&str]) {
 fn a_recording_is_a_capture_and_is_continued_by_the_next() {
     let folder = tempfile::tempdir().unwrap();
     let target = Target::sleep();
-    let run = || heaptriage(&["record", "--pid", &target.pid(), "--every", "100ms", "--for", "450ms"]).current_dir(folder.path()).output().unwrap();
+    let run = || {
+        heaptriage(&["record", "--pid", &target.pid(), "--every", "100ms", "--for", "450ms"]).current_dir(folder.path()).output().unwrap()
+    };
     let output = run();
     assert!(output.status.success(), "{}", text_of(&output));
     let capture = folder.path().join(format!("sleep-{}.capture", target.pid()));
@@ -154,7 +156,12 @@ fn a_recording_is_a_capture_and_is_continued_by_the_next() {
     let first = content(&capture);
     assert!((3..=7).contains(&(first.len() - 1)), "{first:?}");
     assert_eq!(first[""], ["capture.json"]);
-    assert!(first.iter().filter(|(stem, _)| !stem.is_empty()).all(|(_, names)| names.contains(&"smaps".to_owned()) && names.contains(&"status".to_owned())));
+    assert!(
+        first
+            .iter()
+            .filter(|(stem, _)| !stem.is_empty())
+            .all(|(_, names)| names.contains(&"smaps".to_owned()) && names.contains(&"status".to_owned()))
+    );
     let about = serde_json_of(&capture.join("capture.json"));
     assert_eq!(about["pid"].to_string(), target.pid());
     assert_eq!(about["cmdline"], "sleep 600");
@@ -242,7 +249,8 @@ fn killed_at_any_moment_it_leaves_whole_files_and_the_next_run_continues() {
     assert_eq!(after[""], ["capture.json"], "what was left unfinished is cleared");
     assert!(after.len() > before, "it went on");
     let dumps = after.values().flatten().filter(|name| *name == "heap").count();
-    let written = fs::read_dir(folder.path()).unwrap().filter(|e| e.as_ref().unwrap().file_name().to_string_lossy().ends_with(".heap")).count();
+    let written =
+        fs::read_dir(folder.path()).unwrap().filter(|e| e.as_ref().unwrap().file_name().to_string_lossy().ends_with(".heap")).count();
     // The last one may still be in the writing.
     assert!((written.saturating_sub(1)..=written).contains(&dumps), "{dumps} of {written} dumps, those from between two runs as well");
 }
@@ -260,7 +268,9 @@ fn dumps_get_the_smaps_of_their_moment_and_cut_ones_stay_out() {
     wait_for("the first snapshot", || snapshots(&capture) == 1);
     for count in 1..=3 {
         target.signal("USR2");
-        wait_for("a dump", || content(&capture).values().filter(|names| names.contains(&"heap".into()) && names.contains(&"smaps".into())).count() == count);
+        wait_for("a dump", || {
+            content(&capture).values().filter(|names| names.contains(&"heap".into()) && names.contains(&"smaps".into())).count() == count
+        });
     }
     kill(recorder.id(), "TERM");
     let output = recorder.wait_with_output().unwrap();
@@ -277,15 +287,37 @@ fn a_glob_names_dumps_wherever_the_program_puts_them() {
     let target = Target::dumper(folder.path());
     let capture = folder.path().join("c");
     let glob = format!("{}/je.*.m?.heap", folder.path().display());
-    let args = ["record", "--pid", &target.pid(), "--every", "200ms", "--for", "900ms", "--signal", "USR2", "--dumps", &glob, "-o", capture.to_str().unwrap()];
+    let args = [
+        "record",
+        "--pid",
+        &target.pid(),
+        "--every",
+        "200ms",
+        "--for",
+        "900ms",
+        "--signal",
+        "USR2",
+        "--dumps",
+        &glob,
+        "-o",
+        capture.to_str().unwrap(),
+    ];
     let output = heaptriage(&args).output().unwrap();
     assert!(output.status.success());
     assert_whole(&capture);
     let dumps = content(&capture).values().flatten().filter(|name| *name == "heap").count();
     assert!((2..=6).contains(&dumps), "{dumps}: {}", text_of(&output));
 
-    fails(&heaptriage(&["record", "--pid", &target.pid(), "--dumps", "/no/such/folder/*.heap", "-o", capture.to_str().unwrap()]).output().unwrap(), &["no folder /no/such/folder"]);
-    fails(&heaptriage(&["record", "--pid", &target.pid(), "--dumps", "/tmp/*/x.heap", "-o", capture.to_str().unwrap()]).output().unwrap(), &["only the file name"]);
+    fails(
+        &heaptriage(&["record", "--pid", &target.pid(), "--dumps", "/no/such/folder/*.heap", "-o", capture.to_str().unwrap()])
+            .output()
+            .unwrap(),
+        &["no folder /no/such/folder"],
+    );
+    fails(
+        &heaptriage(&["record", "--pid", &target.pid(), "--dumps", "/tmp/*/x.heap", "-o", capture.to_str().unwrap()]).output().unwrap(),
+        &["only the file name"],
+    );
 }
 
 #[test]
@@ -293,7 +325,9 @@ fn a_signal_that_would_end_the_process_is_not_sent() {
     let folder = tempfile::tempdir().unwrap();
     let mut target = Target::sleep();
     let capture = folder.path().join("c");
-    let output = heaptriage(&["record", "--pid", &target.pid(), "--signal", "USR2", "--for", "200ms", "-o", capture.to_str().unwrap()]).output().unwrap();
+    let output = heaptriage(&["record", "--pid", &target.pid(), "--signal", "USR2", "--for", "200ms", "-o", capture.to_str().unwrap()])
+        .output()
+        .unwrap();
     fails(&output, &["no handler for signal 12", "--gdb"]);
     assert!(target.0.try_wait().unwrap().is_none(), "it lives");
 }
@@ -303,7 +337,13 @@ fn a_capture_of_another_process_is_not_continued() {
     let folder = tempfile::tempdir().unwrap();
     let target = Target::sleep();
     let capture = folder.path().join("c");
-    let run = |more: &[&str]| heaptriage(&["record", "--pid", &target.pid(), "--every", "100ms", "--for", "150ms"]).args(more).current_dir(folder.path()).output().unwrap();
+    let run = |more: &[&str]| {
+        heaptriage(&["record", "--pid", &target.pid(), "--every", "100ms", "--for", "150ms"])
+            .args(more)
+            .current_dir(folder.path())
+            .output()
+            .unwrap()
+    };
     assert!(run(&["-o", "c"]).status.success());
     // The same pid, started at another time: the number was used again.
     let path = capture.join("capture.json");
@@ -383,7 +423,12 @@ fn a_file_size_limit_costs_snapshots_and_leaves_nothing_half() {
     let target = Target::sleep();
     let capture = folder.path().join("c");
     // 8 blocks of 512 bytes: capture.json and status fit, smaps does not.
-    let script = format!("ulimit -f 8; exec {} record --pid {} --every 300ms --for 700ms -o {}", env!("CARGO_BIN_EXE_heaptriage"), target.pid(), capture.display());
+    let script = format!(
+        "ulimit -f 8; exec {} record --pid {} --every 300ms --for 700ms -o {}",
+        env!("CARGO_BIN_EXE_heaptriage"),
+        target.pid(),
+        capture.display()
+    );
     let output = Command::new("sh").args(["-c", &script]).output().unwrap();
     fails(&output, &["could not be written", "File too large", "no snapshot was recorded"]);
     assert_eq!(text_of(&output).matches("File too large").count(), 1, "once, not at each snapshot");
@@ -398,7 +443,12 @@ impl SmallDisk {
     fn mount() -> Option<SmallDisk> {
         let folder = tempfile::tempdir().unwrap();
         let mounted = is_root()
-            && Command::new("mount").args(["-t", "tmpfs", "-o", "size=200k", "tmpfs"]).arg(folder.path()).stderr(Stdio::null()).status().is_ok_and(|s| s.success());
+            && Command::new("mount")
+                .args(["-t", "tmpfs", "-o", "size=200k", "tmpfs"])
+                .arg(folder.path())
+                .stderr(Stdio::null())
+                .status()
+                .is_ok_and(|s| s.success());
         mounted.then_some(SmallDisk(folder))
     }
 }
@@ -442,7 +492,10 @@ fn a_full_disk_costs_snapshots_and_room_again_brings_them_back() {
 #[test]
 fn a_directory_that_cannot_be_made_fails_at_once() {
     let target = Target::sleep();
-    fails(&heaptriage(&["record", "--pid", &target.pid(), "-o", "/proc/no/such"]).output().unwrap(), &["cannot write the capture directory /proc/no/such"]);
+    fails(
+        &heaptriage(&["record", "--pid", &target.pid(), "-o", "/proc/no/such"]).output().unwrap(),
+        &["cannot write the capture directory /proc/no/such"],
+    );
 }
 
 #[test]
@@ -450,7 +503,10 @@ fn a_capture_from_the_future_is_continued_with_a_warning() {
     let folder = tempfile::tempdir().unwrap();
     let target = Target::sleep();
     fs::write(folder.path().join("9999999999999.status"), "Name:\tx\nnonvoluntary_ctxt_switches:\t1\n").unwrap();
-    let output = heaptriage(&["record", "--pid", &target.pid(), "--every", "100ms", "--for", "250ms", "-o", folder.path().to_str().unwrap()]).output().unwrap();
+    let output =
+        heaptriage(&["record", "--pid", &target.pid(), "--every", "100ms", "--for", "250ms", "-o", folder.path().to_str().unwrap()])
+            .output()
+            .unwrap();
     assert!(output.status.success());
     assert!(text_of(&output).contains("the clock is"), "{}", text_of(&output));
     assert_whole(folder.path());
@@ -478,7 +534,12 @@ fn a_command_is_started_with_profiling_on_and_its_dumps_come_into_the_capture() 
     assert!(output.status.success(), "{text}");
     let capture = folder.path().join("c");
     assert_whole(&capture);
-    assert!(text.contains("MALLOC_CONF=prof:true,prof_active:true,prof_final:true,lg_prof_interval:30,narenas:2,lg_prof_sample:17,prof_prefix:/"), "{text}");
+    assert!(
+        text.contains(
+            "MALLOC_CONF=prof:true,prof_active:true,prof_final:true,lg_prof_interval:30,narenas:2,lg_prof_sample:17,prof_prefix:/"
+        ),
+        "{text}"
+    );
     assert!(text.contains("2 with a heap dump") && text.contains("exit status: 3"), "{text}");
     assert!(text.contains("no jemalloc in it") && text.contains("--preload"), "{text}");
     let left: Vec<_> = fs::read_dir(capture.join(".dumps")).unwrap().map(|e| e.unwrap().file_name()).collect();
@@ -487,9 +548,15 @@ fn a_command_is_started_with_profiling_on_and_its_dumps_come_into_the_capture() 
     let conf = serde_json_of(&capture.join("capture.json"))["malloc_conf"].clone();
     assert!(conf.as_str().unwrap().contains("lg_prof_sample:17"), "{conf}");
 
-    fails(&heaptriage(&["record", "-o", "c", "--", "true"]).current_dir(folder.path()).output().unwrap(), &["c is the capture of another process"]);
+    fails(
+        &heaptriage(&["record", "-o", "c", "--", "true"]).current_dir(folder.path()).output().unwrap(),
+        &["c is the capture of another process"],
+    );
     fails(&heaptriage(&["record", "-o", "d", "--", "no-such-program"]).current_dir(folder.path()).output().unwrap(), &["no-such-program"]);
-    fails(&heaptriage(&["record", "-o", "d", "--preload=/bin/sh", "--", "true"]).current_dir(folder.path()).output().unwrap(), &["no jemalloc is in it"]);
+    fails(
+        &heaptriage(&["record", "-o", "d", "--preload=/bin/sh", "--", "true"]).current_dir(folder.path()).output().unwrap(),
+        &["no jemalloc is in it"],
+    );
 }
 
 #[test]
@@ -527,13 +594,17 @@ fn figures_for_prometheus_are_kept_beside() {
     let folder = tempfile::tempdir().unwrap();
     let target = Target::sleep();
     let file = folder.path().join("heaptriage.prom");
-    let output = heaptriage(&["record", "--pid", &target.pid(), "--every", "100ms", "--for", "250ms", "--prometheus", file.to_str().unwrap(), "-o"])
-        .arg(folder.path().join("c"))
-        .output()
-        .unwrap();
+    let output =
+        heaptriage(&["record", "--pid", &target.pid(), "--every", "100ms", "--for", "250ms", "--prometheus", file.to_str().unwrap(), "-o"])
+            .arg(folder.path().join("c"))
+            .output()
+            .unwrap();
     assert!(output.status.success(), "{}", text_of(&output));
     let text = fs::read_to_string(&file).unwrap();
-    let rss = text.lines().find_map(|line| line.strip_prefix(&format!("heaptriage_rss_bytes{{process=\"sleep\",pid=\"{}\"}} ", target.pid()))).unwrap_or_else(|| panic!("{text}"));
+    let rss = text
+        .lines()
+        .find_map(|line| line.strip_prefix(&format!("heaptriage_rss_bytes{{process=\"sleep\",pid=\"{}\"}} ", target.pid())))
+        .unwrap_or_else(|| panic!("{text}"));
     let rss: f64 = rss.parse().unwrap();
     assert!((4096.0..1e8).contains(&rss), "{rss}");
 }
@@ -542,7 +613,10 @@ fn figures_for_prometheus_are_kept_beside() {
 fn the_programs_go_with_the_capture_when_asked() {
     let folder = tempfile::tempdir().unwrap();
     let target = Target::sleep();
-    let output = heaptriage(&["record", "--pid", &target.pid(), "--for", "100ms", "--with-binary", "-o", "c"]).current_dir(folder.path()).output().unwrap();
+    let output = heaptriage(&["record", "--pid", &target.pid(), "--for", "100ms", "--with-binary", "-o", "c"])
+        .current_dir(folder.path())
+        .output()
+        .unwrap();
     assert!(output.status.success(), "{}", text_of(&output));
     let exe = fs::read_link(format!("/proc/{}/exe", target.pid())).unwrap();
     let copy: PathBuf = folder.path().join("c/bin").join(exe.file_name().unwrap());
