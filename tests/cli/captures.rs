@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// Jemalloc's rows together; inside, truth is known less exactly than their sum.
-const ALLOCATOR: [&str; 9] = ["live", "sampling_overhead", "fragmentation", "metadata", "dirty", "lazy_free", "untouched", "huge_pages", "tcache"];
+const ALLOCATOR: [&str; 9] =
+    ["live", "sampling_overhead", "fragmentation", "metadata", "dirty", "lazy_free", "untouched", "huge_pages", "tcache"];
 const LEAKS: [&str; 3] = ["leak", "bump_arena_growth", "foreign_allocator_leak"];
 /// Share of RSS that may be in a wrong row, and that may be unexplained.
 const WRONG_AT_MOST: f64 = 0.03;
@@ -47,7 +48,10 @@ fn names() -> Vec<String> {
 /// Whether one of the suspect's shown frames, or its owner, is one of these functions.
 fn stands_in(suspect: &Value, functions: &[&str]) -> bool {
     let shown = suspect["stack"].as_array().into_iter().flatten().filter(|f| f["hidden"] == false).map(|f| &f["function"]);
-    shown.chain([&suspect["owner"]["function"]]).filter_map(Value::as_str).any(|name| name.split("::").any(|part| functions.contains(&part)))
+    shown
+        .chain([&suspect["owner"]["function"]])
+        .filter_map(Value::as_str)
+        .any(|name| name.split("::").any(|part| functions.contains(&part)))
 }
 
 fn growth(suspects: &[&Value], key: &str) -> f64 {
@@ -83,7 +87,10 @@ fn check_ledger(name: &str, report: &Value, truth: &Value) {
         assert_eq!(Some(sum), report["ledger"]["rss"][key].as_i64(), "{name}: {key} of the rows do not add up to RSS");
     }
     let sum_of = |kinds: &[&str]| -> f64 {
-        rows.iter().filter(|r| kinds.contains(&r["kind"].as_str().unwrap_or_default())).map(|r| r["last_bytes"].as_f64().unwrap_or(0.0)).sum()
+        rows.iter()
+            .filter(|r| kinds.contains(&r["kind"].as_str().unwrap_or_default()))
+            .map(|r| r["last_bytes"].as_f64().unwrap_or(0.0))
+            .sum()
     };
     let split = &truth["last_snapshot_split"];
     let known = |key: &str| split["outside_jemalloc"][key].as_f64().expect("a number");
@@ -107,7 +114,12 @@ fn every_capture_gets_its_verdict() {
         let (report, truth) = (report(&name, &[]).0, truth(&name));
         let kind = report["verdict"]["kind"].as_str().expect("a word").to_owned();
         let also = truth["also_acceptable"].as_array().is_some_and(|words| words.iter().any(|w| w == kind.as_str()));
-        assert!(truth["verdict"] == kind.as_str() || also, "{name}: is {}, said {kind}: {}", truth["verdict"], report["verdict"]["summary"]);
+        assert!(
+            truth["verdict"] == kind.as_str() || also,
+            "{name}: is {}, said {kind}: {}",
+            truth["verdict"],
+            report["verdict"]["summary"]
+        );
         if LEAKS.contains(&kind.as_str()) {
             check_leaks(&name, &report, &truth);
         } else {
