@@ -2,5 +2,6 @@
 
 mod captures;
 mod hostile;
+mod inputs;
 mod record;
 mod totals;
