@@ -8,6 +8,7 @@ pub mod explain;
 pub mod export;
 pub mod filter;
 pub mod finding;
+pub mod gate;
 pub mod group;
 pub mod judge;
 pub mod ledger;

@@ -200,7 +200,7 @@ pub fn glob(pattern: &str, text: &str) -> bool {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
     use crate::analysis::detect::fixture::frames;
     use crate::analysis::finding::{Confidence, VerdictKind};

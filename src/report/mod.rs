@@ -8,6 +8,7 @@ pub mod markdown;
 pub mod ownership;
 pub mod pprof;
 pub mod rss;
+pub mod sarif;
 pub mod speedscope;
 pub mod stacks_json;
 pub mod text;

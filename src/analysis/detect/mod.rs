@@ -17,6 +17,7 @@ pub mod path;
 pub mod pools;
 mod profiler_own_memory;
 mod rc_cycle;
+pub mod setting;
 mod task_leak;
 mod thread_local_growth;
 mod unbounded_channel;
