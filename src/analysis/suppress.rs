@@ -108,6 +108,17 @@ impl Suppressions {
     }
 }
 
+impl Usage {
+    /// What a maintainer of the lists should know: rules that are of no use any more.
+    pub fn remarks(&self) -> Vec<String> {
+        let expired = self.expired.iter().map(|(label, day)| {
+            let effect = if self.expired_hits.contains(label) { "what it covered is reported again" } else { "it would match nothing" };
+            format!("{label} expired on {day}: {effect}")
+        });
+        expired.chain(self.unused.iter().map(|label| format!("{label} matched no suspect"))).collect()
+    }
+}
+
 impl Rule {
     /// Whether the rule is about this suspect; every part that it has must agree.
     pub fn matches(&self, suspect: &Suspect) -> bool {
@@ -330,6 +341,7 @@ pub(crate) mod tests {
         assert_eq!(usage.unused, ["unused"]);
         assert_eq!(usage.expired, [("expired".to_owned(), jiff::civil::date(2026, 6, 30))]);
         assert_eq!(usage.expired_hits, ["expired"]);
+        assert_eq!(usage.remarks(), ["expired expired on 2026-06-30: what it covered is reported again", "unused matched no suspect"]);
         // On its last day it still holds.
         let on_the_day = Suppressions { today: Some(jiff::civil::date(2026, 6, 30)), ..all };
         assert!(on_the_day.apply(&mut [suspect(STACK)]).expired.is_empty());

@@ -4,6 +4,7 @@
 //! is what explains most of the growth of RSS, and what explains more than a tenth of it stands beside it.
 
 use crate::analysis::detect::pools::{Pool, PoolKind, known_pool};
+use crate::analysis::detect::setting::{Advice, Settings, advise};
 use crate::analysis::detect::{self, Case, Sibling};
 use crate::analysis::estimate::{Interval, unseen_at_most};
 use crate::analysis::explain;
@@ -14,6 +15,7 @@ use crate::analysis::ledger::{Ledger, RowKind};
 use crate::analysis::owner;
 use crate::analysis::series::HeapSeries;
 use crate::analysis::size_class;
+use crate::analysis::suppress::{Suppressions, Usage};
 use crate::analysis::trend::{Course, Regressor, Series, Shape, course};
 use crate::analysis::view;
 use crate::model::frame::Symbols;
@@ -39,6 +41,8 @@ const LEDGER_NOISE: f64 = 256.0 * 1024.0;
 pub struct Options {
     /// Only this counter, besides time.
     pub counter: Option<String>,
+    /// What is known not to be a leak.
+    pub suppressions: Suppressions,
 }
 
 /// Everything a report says.
@@ -50,10 +54,14 @@ pub struct Triage {
     pub verdict: Verdict,
     /// Where the memory is.
     pub ledger: Ledger,
-    /// Suspects, gravest first.
+    /// Suspects, gravest first; suppressed ones last.
     pub suspects: Vec<Suspect>,
+    /// What the suppressions did.
+    pub suppression: Usage,
     /// Growth that is not a leak.
     pub cleared: Vec<Cleared>,
+    /// Settings worth changing: the detector's word, the advice, and the variable that sets it.
+    pub advice: Vec<(&'static str, Advice, Option<String>)>,
     /// What would make the answer more certain.
     pub missing: Vec<Missing>,
     /// What a leak smaller than this would have looked like: nothing.
@@ -99,22 +107,49 @@ pub fn triage(timeline: &Timeline, symbols: &Symbols, ledger: Ledger, options: &
     let rss_rise = (!rss.is_empty()).then(|| rss.iter().copied().fold(f64::MIN, f64::max) - rss[0]);
     let rss_course = resident_heap(&ledger, &series, &at_dumps);
     let setting = Setting { regressors: &at_dumps, rss_rise, rss_course: rss_course.as_ref() };
-    let judged = match series.dumps() {
+    let mut judged = match series.dumps() {
         0 | 1 => Vec::new(),
         _ => judge(&series, &paths, arrange(timeline, symbols, &series, &paths), &setting),
     };
     let view = View { timeline, symbols, series: &series, paths: &paths, ledger: &ledger, resident: rss_course.as_ref() };
-    let mut suspects: Vec<Suspect> = judged.iter().filter_map(|j| view.suspect(j)).collect();
-    let outside = explain::foreign(&ledger, &regressors(timeline, &ledger.snapshots, options));
+    let found = judged.iter().enumerate().filter_map(|(i, j)| Some((i, view.suspect(j)?)));
+    let (groups, mut suspects): (Vec<usize>, Vec<Suspect>) = found.unzip();
+    let mut outside = explain::foreign(&ledger, &regressors(timeline, &ledger.snapshots, options));
     suspects.extend(outside.suspect.clone());
-    suspects.sort_by(|a, b| rank(b).cmp(&rank(a)).then(b.growth.estimate.total_cmp(&a.growth.estimate)));
+    let suppression = options.suppressions.apply(&mut suspects);
+    // What is known still grew: it is neither a leak nor cleared.
+    let known = |suspect: &Suspect| suspect.suppressed.is_some();
+    for (&group, _) in groups.iter().zip(&suspects).filter(|(_, suspect)| known(suspect)) {
+        judged[group].call = Call::Open("a suppression covers it".to_owned());
+    }
+    if suspects.get(groups.len()).is_some_and(known) {
+        (outside.kind, outside.reason) = (Some(VerdictKind::Growth), "a suppression covers it".to_owned());
+    }
+    suspects.sort_by(|a, b| known(a).cmp(&known(b)).then(rank(b).cmp(&rank(a))).then(b.growth.estimate.total_cmp(&a.growth.estimate)));
+    let open = suspects.partition_point(|suspect| !known(suspect));
     let mut cleared: Vec<Cleared> = judged.iter().filter_map(|j| view.cleared(j, rss_rise)).collect();
     let causes = explain::causes(&ledger, &judged, &outside);
     cleared.extend(explain::cleared_rows(&ledger, &causes));
-    let verdict = explain::verdict(&summary, &ledger, &suspects, &judged, &causes, &allocator_options(timeline));
+    let verdict = explain::verdict(&summary, &ledger, &suspects[..open], &judged, &causes, &allocator_options(timeline));
     let missing = missing(timeline, &summary, symbols, &series);
     let blind_spot = blind_spot(&series, &summary);
-    Triage { summary, verdict, ledger, suspects, cleared, missing, blind_spot, judged }
+    let advice = advice(timeline, symbols, &ledger, &summary);
+    Triage { summary, verdict, ledger, suspects, suppression, cleared, advice, missing, blind_spot, judged }
+}
+
+/// Settings worth changing, by the last statistics and the ledger.
+fn advice(timeline: &Timeline, symbols: &Symbols, ledger: &Ledger, summary: &Summary) -> Vec<(&'static str, Advice, Option<String>)> {
+    let last = timeline.snapshots.iter().rev().find(|snapshot| snapshot.stats.is_some());
+    let settings = Settings {
+        stats: last.and_then(|snapshot| snapshot.stats.as_ref()),
+        stats_file: last.and_then(|snapshot| snapshot.file(Part::Stats)).unwrap_or("statistics"),
+        ledger,
+        sampling_interval: summary.sampling_interval.map(|bytes| bytes as f64),
+        malloc_conf: timeline.process.malloc_conf.as_deref(),
+        prefixed: symbols.names.iter().any(|name| name.starts_with("_rjem_")),
+    };
+    let found = advise(&settings).into_iter();
+    found.map(|(id, advice)| (id, advice.clone(), advice.variable(&settings))).collect()
 }
 
 /// Grave first: leaks before growth, then by confidence.

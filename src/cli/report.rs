@@ -2,6 +2,7 @@
 
 use super::args::{OutputArgs, TimeArgs};
 use super::output::Format;
+use super::suppress::{self, SuppressArgs};
 use super::symbols::SymbolArgs;
 use super::{Context, Outcome};
 use crate::analysis::account;
@@ -31,6 +32,8 @@ pub struct ReportArgs {
     pub(super) symbols: SymbolArgs,
     #[command(flatten)]
     time: TimeArgs,
+    #[command(flatten)]
+    suppress: SuppressArgs,
     /// Measure growth against this counter of counters.csv, and time, only.
     #[arg(long, value_name = "NAME")]
     counter: Option<String>,
@@ -59,7 +62,14 @@ pub struct Triaged {
 }
 
 /// Opens, names and triages: what `report`, `check` and `trend` have in common.
-pub fn triaged(inputs: &[PathBuf], symbols: &SymbolArgs, time: &TimeArgs, counter: Option<&str>) -> anyhow::Result<Triaged> {
+pub fn triaged(
+    inputs: &[PathBuf],
+    symbols: &SymbolArgs,
+    time: &TimeArgs,
+    counter: Option<&str>,
+    suppress: &SuppressArgs,
+) -> anyhow::Result<Triaged> {
+    let (mut suppressions, remarks) = suppress.load()?;
     let mut opened = capture::open(inputs, &OpenOptions::default())?;
     time.apply(&mut opened.timeline)?;
     if let Some(name) = counter {
@@ -76,10 +86,14 @@ pub fn triaged(inputs: &[PathBuf], symbols: &SymbolArgs, time: &TimeArgs, counte
     let (names, refused) = name_addresses(&opened, symbols);
     symbols.check(&names)?;
     let mut notices = opened.notices;
-    notices.extend(refused);
+    notices.extend(refused.into_iter().chain(remarks));
     let timeline = opened.timeline;
+    // The capture's day, not the clock's: the same capture gives the same report tomorrow.
+    let last = timeline.snapshots.last().filter(|last| last.time_source.is_time());
+    suppressions.today = last.and_then(|last| suppress::day(last.unix_ms));
     let ledger = account::ledger(&timeline);
-    let triage = triage::triage(&timeline, &names, ledger, &triage::Options { counter: counter.map(str::to_owned) });
+    let options = triage::Options { counter: counter.map(str::to_owned), suppressions };
+    let triage = triage::triage(&timeline, &names, ledger, &options);
     Ok(Triaged { timeline, symbols: names, notices, triage })
 }
 
@@ -104,7 +118,7 @@ fn name_addresses(opened: &capture::Opened, args: &SymbolArgs) -> (Symbols, Vec<
 pub fn run(args: &ReportArgs, context: &Context) -> anyhow::Result<Outcome> {
     let format = args.output.format("report")?;
     let mut output = args.output.create(format)?;
-    let done = triaged(&args.inputs, &args.symbols, &args.time, args.counter.as_deref())?;
+    let done = triaged(&args.inputs, &args.symbols, &args.time, args.counter.as_deref(), &args.suppress)?;
     let options = triage_document::Options {
         top: args.output.rows(SUSPECTS),
         all_frames: args.all_frames,

@@ -28,8 +28,8 @@ pub struct SuppressArgs {
 
 impl SuppressArgs {
     /// Reads the files: those named first, then heaptriage.toml, then the list that comes with the program.
-    /// `today` decides what has expired.
-    pub fn load(&self, today: Option<Date>) -> anyhow::Result<(Suppressions, Vec<Notice>)> {
+    /// Nothing expires before [`Suppressions::today`] is set.
+    pub fn load(&self) -> anyhow::Result<(Suppressions, Vec<Notice>)> {
         let mut rules = Vec::new();
         let mut notices = Vec::new();
         let config = if self.no_config { None } else { std::env::current_dir().ok().and_then(|here| find_config(&here)) };
@@ -46,7 +46,7 @@ impl SuppressArgs {
         // Proven sound by a test of its parser.
         let known = suppressions::parse(KNOWN_NON_LEAKS.as_bytes()).map(|parsed| parsed.value).unwrap_or_default();
         rules.extend(known.into_iter().map(|raw| rule(raw, "known non-leaks", true)));
-        Ok((Suppressions { rules, today }, notices))
+        Ok((Suppressions { rules, today: None }, notices))
     }
 }
 
@@ -130,13 +130,13 @@ mod tests {
         let path = root.path().join("lsan.txt");
         std::fs::write(&path, "leak:foo\nrace:bar\n").unwrap();
         let args = SuppressArgs { suppress: vec![path.clone()], no_config: true };
-        let (all, notices) = args.load(day(0)).unwrap();
+        let (all, notices) = args.load().unwrap();
         assert!(all.rules[0].label.ends_with("lsan.txt:1") && !all.rules[0].builtin);
         assert!(all.rules[1..].iter().all(|rule| rule.builtin));
         assert_eq!(notices[0].position.map(|p| p.line), Some(2));
-        assert_eq!(all.today, Some(jiff::civil::date(1970, 1, 1)));
+        assert_eq!(day(86_400_000), Some(jiff::civil::date(1970, 1, 2)));
         std::fs::write(&path, "[[suppress]]\nframes = [\"f\"]\n").unwrap();
-        let error = args.load(None).unwrap_err().to_string();
+        let error = args.load().unwrap_err().to_string();
         assert!(error.contains("lsan.txt:1:1: a suppression needs a reason") && error.contains("help:"), "{error}");
     }
 }

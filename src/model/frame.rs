@@ -44,6 +44,11 @@ impl Names {
         &self.texts[id.0 as usize]
     }
 
+    /// Every text, by id.
+    pub fn iter(&self) -> impl Iterator<Item = &str> {
+        self.texts.iter().map(AsRef::as_ref)
+    }
+
     /// The number of distinct texts.
     pub fn len(&self) -> usize {
         self.texts.len()

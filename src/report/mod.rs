@@ -1,5 +1,6 @@
 //! Analysis results to bytes: one renderer a format. Reports never compute.
 
+pub mod advice;
 pub mod callgrind;
 pub mod document;
 pub mod dot;

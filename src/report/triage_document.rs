@@ -51,7 +51,7 @@ pub fn compose(triage: &Triage, symbols: &Symbols, notices: &[Notice], options: 
             shown.len()
         )));
     }
-    suppressed(&mut blocks, &triage.suspects);
+    suppressed(&mut blocks, triage);
     if !triage.cleared.is_empty() {
         blocks.push(Block::Heading("Looked at and not a leak".to_owned()));
         blocks.extend(triage.cleared.iter().take(MOST_CLEARED).map(cleared));
@@ -59,6 +59,7 @@ pub fn compose(triage: &Triage, symbols: &Symbols, notices: &[Notice], options: 
             blocks.push(Block::Paragraph(format!("and {} smaller ones", triage.cleared.len() - MOST_CLEARED)));
         }
     }
+    blocks.extend(super::advice::blocks(triage));
     if let Some(blind) = &triage.blind_spot {
         blocks.push(Block::Heading("What could not be seen".to_owned()));
         blocks.push(Block::Paragraph(blind.clone()));
@@ -289,8 +290,13 @@ fn cleared(cleared: &Cleared) -> Block {
     Block::Item(amount, format!("{}: {}{owner}", cleared.kind.word().replace('_', " "), printable(&cleared.reason)))
 }
 
-fn suppressed(blocks: &mut Vec<Block>, suspects: &[Suspect]) {
-    let silenced: Vec<&Suspect> = suspects.iter().filter(|s| s.suppressed.is_some()).collect();
+fn suppressed(blocks: &mut Vec<Block>, triage: &Triage) {
+    let silenced: Vec<&Suspect> = triage.suspects.iter().filter(|s| s.suppressed.is_some()).collect();
+    let remarks = triage.suppression.remarks();
+    if !remarks.is_empty() {
+        blocks.push(Block::Heading("Suppressions to look at".to_owned()));
+        blocks.extend(remarks.into_iter().map(|remark| Block::Paragraph(printable(&remark).into_owned())));
+    }
     if silenced.is_empty() {
         return;
     }

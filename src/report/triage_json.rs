@@ -62,6 +62,8 @@ pub fn value(triage: &Triage, symbols: &Symbols, notices: &[Notice], redact: boo
             "owner": owner(&s.owner, redact), "reason": s.suppressed,
         })).collect::<Vec<_>>(),
         "cleared": triage.cleared.iter().map(|c| cleared(c, redact)).collect::<Vec<_>>(),
+        "advice": super::advice::value(triage),
+        "suppression_remarks": triage.suppression.remarks(),
         "blind_spot": triage.blind_spot,
         "missing": triage.missing.iter().map(|m| json!({"fact": m.fact, "consequence": m.consequence, "remedy": m.remedy})).collect::<Vec<_>>(),
         "symbols": self::symbols(symbols),

@@ -232,6 +232,12 @@ impl<'a> Strand<'a> {
         Some((&self.steps[index], pool))
     }
 
+    /// Whose code makes this call: the first function of the program from here outwards, for a sentence.
+    fn caller(&self, step: &Step<'_>) -> Option<&'a str> {
+        let outer = self.steps.get(step.index..)?;
+        outer.iter().find(|outer| outer.frame.role == Some(Role::User)).map(|outer| outer.frame.function.as_str())
+    }
+
     /// The frames after those of the allocator at the top.
     fn after_allocator(&self) -> &[Step<'a>] {
         let start = self.steps.iter().position(|step| step.frame.role != Some(Role::Allocator)).unwrap_or(self.steps.len());

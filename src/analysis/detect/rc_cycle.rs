@@ -28,14 +28,14 @@ pub(super) const DETECTOR: Detector = Detector {
 };
 
 fn examine(trace: &Trace<'_>) -> Option<Match> {
-    let step = trace.stacks.iter().find_map(|strand| {
+    let (strand, step) = trace.stacks.iter().find_map(|strand| {
         let library = strand.library();
         let step = library.iter().rfind(|step| COUNTED.iter().any(|(prefixes, methods)| step.path.is(prefixes, methods)))?;
         // Between the box and the program's own code: nobody else, or the box is somebody else's.
         library[step.index + 1..]
             .iter()
             .all(|outer| outer.frame.role == Some(Role::Library) && !outer.path.within("std::thread"))
-            .then_some(step)
+            .then_some((strand, step))
     })?;
     Some(Match {
         weight: NAME,
@@ -45,7 +45,7 @@ fn examine(trace: &Trace<'_>) -> Option<Match> {
         ))],
         remedy: format!(
             "look at what `{}` puts into the box: if it can reach the box again, make that direction a `Weak` or clear it where the object's life ends (timeouts and errors included); `heaptriage owners BINARY --type NAME` lists the cycles that its types allow",
-            trace.owner()
+            strand.caller(step).unwrap_or_else(|| trace.owner())
         ),
         refuted_by: "a collection holds the boxes (then that collection is what grows), or the types allow no cycle".to_owned(),
         keywords: vec!["Rc cycle", "Arc cycle", "Weak reference"],

@@ -68,7 +68,7 @@ fn examine(trace: &Trace<'_>) -> Option<Match> {
         evidence,
         remedy: format!(
             "use a bounded channel (`sync_channel`, `channel(n)`, `bounded(n)`) and decide what the sender in `{}` does when it is full; look why the receiver is slower, blocked or gone",
-            trace.owner()
+            strand.caller(step).unwrap_or_else(|| trace.owner())
         ),
         refuted_by: "the backlog drains after the last snapshot (count sent less received), or the channel was made with a bound"
             .to_owned(),

@@ -124,7 +124,7 @@ fn examine(trace: &Trace<'_>) -> Option<Match> {
         evidence,
         remedy: format!(
             "evict from the map that `{}` fills (by size, age or count), or remove each entry where the life of its key ends; check that removal uses the same key as insertion",
-            trace.owner()
+            strand.caller(step).unwrap_or_else(|| trace.owner())
         ),
         refuted_by: "the set of keys is bounded and growth ends when all were seen, or entries are removed later".to_owned(),
         keywords: vec!["cache without eviction", "HashMap insert without remove", "registry growth"],

@@ -61,7 +61,7 @@ fn examine(trace: &Trace<'_>) -> Option<Match> {
         ))],
         remedy: format!(
             "empty the vector that `{}` fills where its work ends, bound it, or write it out in pieces; check that what removes from it runs as often as what adds",
-            trace.owner()
+            strand.caller(step).unwrap_or_else(|| trace.owner())
         ),
         refuted_by: "its length is bounded and growth ends (a vector doubles: the last step may be the last)".to_owned(),
         keywords: vec!["Vec push without drain", "unbounded queue", "VecDeque growth"],
