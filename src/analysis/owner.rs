@@ -86,10 +86,14 @@ impl<'a> Owners<'a> {
         Some(Owner { frame, address, depth, krate, container })
     }
 
-    /// In a stack of hidden frames only: `main`, else what is neither allocator nor container, else the outermost.
+    /// In a stack of hidden frames only: what is neither allocator, container nor a crate below std, else `main`, else the outermost.
     fn least_hidden(&mut self, frames: &[(AddressId, &'a Frame)], start: usize) -> Option<usize> {
         let main = frames.iter().position(|(_, frame)| self.symbols.function(frame) == "main");
-        let other = (start..frames.len()).find(|&at| frames[at].1.role != Role::Allocator && self.judge(frames[at].1).container.is_none());
+        let other = (start..frames.len()).find(|&at| {
+            let frame = frames[at].1;
+            let below = crate_of(self.symbols.function(frame)).is_some_and(|name| ["alloc", "core", "hashbrown"].contains(&name));
+            frame.role != Role::Allocator && !below && self.judge(frame).container.is_none()
+        });
         let last = frames.len().checked_sub(1);
         match (main, other) {
             (Some(main), Some(other)) if other < main => Some(other),

@@ -49,10 +49,10 @@ pub fn load_split<'a>(file: &'a ElfFile, parent: &Dwarf<'a>, sections: Sections)
     dwarf
 }
 
-/// The index of a `.dwp` file; `None` when it has none that can be read.
-pub fn load_package<'a>(file: &'a ElfFile, sections: Sections) -> Option<gimli::DwarfPackage<Reader<'a>>> {
+/// The index of a `.dwp` file; `None` when it has none that can be read. It speaks of every section, so all are loaded.
+pub fn load_package<'a>(file: &'a ElfFile) -> Option<gimli::DwarfPackage<Reader<'a>>> {
     let empty = Reader::new(&[], LittleEndian);
-    let section = |id: SectionId| Ok::<_, gimli::Error>(section(file, id, sections, id.dwo_name().unwrap_or("")));
+    let section = |id: SectionId| Ok::<_, gimli::Error>(section(file, id, Sections::All, id.dwo_name().unwrap_or("")));
     gimli::DwarfPackage::load(section, empty).ok()
 }
 

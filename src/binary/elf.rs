@@ -256,47 +256,50 @@ impl ElfFile {
     /// [`ElfFile::symbol_at`] for many addresses, which must be sorted: one pass over the table, which is
     /// neither sorted nor kept. Sorting the 500,000 symbols of a large binary costs more than all else for a few addresses.
     pub fn symbols_at(&self, sorted: &[Svma]) -> Vec<Option<FunctionSymbol<'_>>> {
+        /// How often a symbol may hold an address before the table is sorted after all: only where a
+        /// file has symbols that span everything.
+        const MOST_HELD: usize = 64;
         let mut best: Vec<Option<SymbolEntry>> = vec![None; sorted.len()];
-        // Of symbols without a size, and of the nearest start before each address.
-        let mut unsized_best: Vec<Option<SymbolEntry>> = vec![None; sorted.len()];
+        // Of symbols without a size, and of all the nearest start: where a symbol begins, the one before it ends.
+        let mut endless: Vec<Option<SymbolEntry>> = vec![None; sorted.len()];
         let mut nearest = vec![0u64; sorted.len()];
-        if sorted.is_empty() {
-            return Vec::new();
-        }
-        self.for_each_symbol(|entry| {
-            let from = sorted.partition_point(|address| address.get() < entry.start);
+        let mut budget = MOST_HELD.saturating_mul(sorted.len()).saturating_add(1 << 16);
+        self.for_each_symbol(|symbol| {
+            let from = sorted.partition_point(|address| address.get() < symbol.start);
             let Some(first) = nearest.get_mut(from) else { return };
-            *first = (*first).max(entry.start);
-            if entry.size == 0 {
-                self.keep_better(&mut unsized_best[from], entry);
+            *first = (*first).max(symbol.start);
+            if symbol.size == 0 {
+                self.keep_better(&mut endless[from], &symbol);
                 return;
             }
-            let end = entry.start.saturating_add(entry.size);
+            let end = symbol.start.saturating_add(symbol.size);
             for at in from..sorted.len() {
-                if sorted[at].get() >= end {
+                if sorted[at].get() >= end || budget == 0 {
                     break;
                 }
-                self.keep_better(&mut best[at], entry.clone());
+                budget -= 1;
+                self.keep_better(&mut best[at], &symbol);
             }
         });
-        let mut before = (0, None::<SymbolEntry>);
+        if budget == 0 {
+            return sorted.iter().map(|&address| self.symbol_at(address)).collect();
+        }
+        let (mut start, mut last) = (0, None::<SymbolEntry>);
         for at in 0..sorted.len() {
-            before.0 = before.0.max(nearest[at]);
-            if let Some(entry) = unsized_best[at].take() {
-                before.1 = Some(entry);
-            }
+            start = start.max(nearest[at]);
+            last = endless[at].take().or(last);
             // One without a size reaches to the next symbol or the end of its section.
-            let Some(entry) = &before.1 else { continue };
-            if entry.start == before.0 && sorted[at].get() < self.code_end(entry.start) {
-                self.keep_better(&mut best[at], SymbolEntry { size: u64::MAX - entry.start, ..entry.clone() });
+            let reaches = |symbol: &&SymbolEntry| symbol.start == start && sorted[at].get() < self.code_end(symbol.start);
+            if let Some(symbol) = last.as_ref().filter(reaches) {
+                self.keep_better(&mut best[at], symbol);
             }
         }
         best.iter().map(|entry| entry.as_ref().map(|entry| self.symbol(entry))).collect()
     }
 
-    fn keep_better(&self, kept: &mut Option<SymbolEntry>, entry: SymbolEntry) {
-        if kept.as_ref().is_none_or(|kept| self.order(kept, &entry).is_lt()) {
-            *kept = Some(entry);
+    fn keep_better(&self, kept: &mut Option<SymbolEntry>, symbol: &SymbolEntry) {
+        if kept.as_ref().is_none_or(|kept| self.order(kept, symbol).is_lt()) {
+            *kept = Some(symbol.clone());
         }
     }
 
@@ -307,7 +310,9 @@ impl ElfFile {
             let name = self.file.bytes().get(entry.name.clone()).unwrap_or_default();
             (name.starts_with(b"__"), name)
         };
-        (a.start, b.size, b.rank).cmp(&(b.start, a.size, a.rank)).then_with(|| plain(b).cmp(&plain(a)))
+        // Without a size it may be long: one with a size says more.
+        let size = |entry: &SymbolEntry| entry.size.wrapping_sub(1);
+        (a.start, size(b), b.rank).cmp(&(b.start, size(a), a.rank)).then_with(|| plain(b).cmp(&plain(a)))
     }
 
     fn symbol(&self, entry: &SymbolEntry) -> FunctionSymbol<'_> {
@@ -477,6 +482,30 @@ fn jemalloc_version(bytes: &[u8]) -> Option<&str> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn symbols_of_many_addresses_are_those_of_each() {
+        let file = ElfFile::open(&std::env::current_exe().unwrap()).unwrap();
+        let code = file.section_range(".text").unwrap();
+        let addresses: Vec<Svma> = (code.start.get() - 64..code.end.get() + 64).step_by(4099).map(Svma::new).collect();
+        let all = file.symbols_at(&addresses);
+        let named = all.iter().flatten().count();
+        assert!(named * 10 > addresses.len() * 9, "{named} of {}", addresses.len());
+        for (&address, symbol) in addresses.iter().zip(all) {
+            assert_eq!(symbol, file.symbol_at(address), "{address:#x}");
+        }
+        assert!(file.symbols_at(&[]).is_empty());
+    }
+
+    #[test]
+    fn sections_and_segments_agree() {
+        let file = ElfFile::open(&std::env::current_exe().unwrap()).unwrap();
+        let code = file.section_range(".text").unwrap();
+        assert!(file.segment_at(code.start).unwrap().executable);
+        assert_eq!(file.bytes_at(code.start, 16).unwrap(), &file.section(".text").unwrap()[..16]);
+        assert_eq!(file.bytes_at(Svma::new(u64::MAX - 3), 16), None);
+        assert!(file.has_section(".text") && !file.has_section(".no such section"));
+    }
 
     #[test]
     fn version_strings_are_found_and_nothing_else() {

@@ -134,7 +134,7 @@ pub fn ownership_facts(path: &Path, options: &Options) -> Result<OwnershipFacts,
     };
     let debug = separate.as_ref().unwrap_or(&elf);
     let split = SplitFiles::find(path, options.debug_file.as_deref(), debug);
-    let package = split.package.as_ref().and_then(|package| dwarf::load_package(package, Sections::ForSymbols));
+    let package = split.package.as_ref().and_then(|package| dwarf::load_package(package));
     let units = Units::read(dwarf::load(debug, None, Sections::ForSymbols), |id, parent| match &package {
         Some(package) => package.find_cu(gimli::DwoId(id), parent).ok().flatten(),
         None => Some(dwarf::load_split(split.loose.get(&id)?, parent, Sections::ForSymbols)),

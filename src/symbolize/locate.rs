@@ -149,7 +149,7 @@ impl<'a> Search<'a> {
             self.notice(
                 &candidate.path,
                 format!(
-                    "nothing proves that it is the file that ran as {} (no recorded build-id, too few calls to compare){doubt}",
+                    "nothing proves that it is the file that ran as {} (no recorded build-id, no calls to compare){doubt}",
                     printable(&module.name)
                 ),
             );
@@ -254,7 +254,10 @@ impl<'a> Search<'a> {
         if let Some((name, id)) = located.debug_file().debug_alt_link() {
             located.alternate = self.alternate(&located, &name, id.as_ref(), candidate);
         }
-        let skeletons = dwarf::skeletons(&dwarf::load(located.debug_file(), None, dwarf::Sections::ForSymbols));
+        // A skeleton leaves its addresses in `.debug_addr`; without that section no unit need be read to know.
+        let may_be_split = located.debug_file().has_section(".debug_addr");
+        let dwarf = may_be_split.then(|| dwarf::load(located.debug_file(), None, dwarf::Sections::ForSymbols));
+        let skeletons = dwarf.map(|dwarf| dwarf::skeletons(&dwarf)).unwrap_or_default();
         if !skeletons.is_empty() {
             located.package = self.package(&located, candidate);
             if located.package.is_none() {

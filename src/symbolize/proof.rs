@@ -42,16 +42,11 @@ impl Layout {
 
 /// Page sizes a mapping may be rounded to: x86-64; arm64 with 16 and 64 KiB kernels.
 const PAGE_SIZES: [u64; 3] = [4 << 10, 16 << 10, 64 << 10];
-/// Return addresses needed before their agreement proves anything. A random address has some 2 % of a
-/// chance to follow what looks like a call.
-const FEWEST_CALLS: usize = 2;
-/// Share of return addresses that may fail to follow a call in the right file: signal frames and
-/// hand-written assembly.
+/// Share of return addresses that may fail to follow a call in the right file: garbage of frame-pointer
+/// unwinding, hand-written assembly. A random address follows what looks like a call in some 2 % of cases.
 const MOST_STRAY: f64 = 0.05;
 /// Share of return addresses that follow no call from which on the file is another one.
-const REFUTING_STRAY: f64 = 0.5;
-/// Return addresses needed before their disagreement refutes.
-const FEWEST_REFUTING: usize = 4;
+const REFUTING_STRAY: f64 = 0.1;
 
 /// Compares a file with the mappings of one module and the return addresses seen in it.
 pub fn layout(file: &ElfFile, mappings: &[&Mapping], returns: &[Avma]) -> Verdict {
@@ -141,10 +136,10 @@ fn with_calls(file: &ElfFile, layout: Layout, returns: &[Avma]) -> Verdict {
     let judged: Vec<bool> = returns.iter().filter_map(|&address| follows_call(file, layout.svma(address))).collect();
     let stray = judged.iter().filter(|&&follows| !follows).count();
     let share = stray as f64 / judged.len().max(1) as f64;
-    if judged.len() >= FEWEST_REFUTING && share >= REFUTING_STRAY {
+    if share >= REFUTING_STRAY {
         return Verdict::Refuted(format!("{stray} of {} return addresses do not follow a call in it", judged.len()));
     }
-    if judged.len() >= FEWEST_CALLS && share <= MOST_STRAY {
+    if !judged.is_empty() && share <= MOST_STRAY {
         return Verdict::Proven(layout);
     }
     Verdict::Possible(layout)
@@ -160,6 +155,8 @@ fn follows_call(file: &ElfFile, returned: Svma) -> Option<bool> {
     let len = available.min(LONGEST);
     let before = file.bytes_at(Svma::new(returned.get() - len), len as usize)?;
     match file.machine() {
+        // libc keeps a `nop` before the function that signal handlers return to, whose start is an address in stacks.
+        Machine::X86_64 if before.last() == Some(&0x90) => None,
         Machine::X86_64 => Some(is_x86_call(before)),
         Machine::Aarch64 => {
             let word = u32::from_le_bytes(*before.last_chunk::<4>()?);

@@ -3,5 +3,8 @@
 mod captures;
 mod hostile;
 mod inputs;
+mod layouts;
+mod owners_by_profile;
+mod programs;
 mod record;
 mod totals;

@@ -124,7 +124,9 @@ pub(crate) fn frames<'a>(
 /// abbreviations, without reading its entries.
 fn has_types(entries: Entries<'_, '_>) -> bool {
     let table = entries.info.abbreviations(entries.unit);
-    table.has_tag(|tag| matches!(tag, gimli::DW_TAG_base_type | gimli::DW_TAG_structure_type | gimli::DW_TAG_pointer_type))
+    // dwz moves types into partial units, which are imported.
+    let tags = [gimli::DW_TAG_base_type, gimli::DW_TAG_structure_type, gimli::DW_TAG_pointer_type, gimli::DW_TAG_imported_unit];
+    table.has_tag(|tag| tags.contains(&tag))
 }
 
 /// No link, no function.

@@ -101,7 +101,7 @@ pub fn look_up<'a>(files: DebugFiles<'a>, addresses: &[Svma], inlines: bool) -> 
     let sorted: Vec<u64> = order.iter().map(|&at| addresses[at as usize].get()).collect();
     let main = DebugInfo::new(dwarf::load(files.main, None, Sections::ForSymbols));
     let alternate = files.alternate.map(|file| DebugInfo::new(dwarf::load(file, None, Sections::ForSymbols)));
-    let package = files.package.and_then(|file| dwarf::load_package(file, Sections::ForSymbols));
+    let package = files.package.and_then(|file| dwarf::load_package(file));
     let source = Source { files, main: &main, alternate: alternate.as_ref(), package: package.as_ref() };
     let covered = Coverage::of(&main);
 
@@ -322,7 +322,7 @@ mod tests {
     /// The frames that addr2line finds, which are right by definition.
     fn oracle(files: DebugFiles<'_>, addresses: &[Svma]) -> Vec<Vec<Frame>> {
         let dwarf = dwarf::load(files.main, files.alternate, Sections::All);
-        let package = files.package.map(|file| dwarf::load_package(file, Sections::All).unwrap());
+        let package = files.package.map(|file| dwarf::load_package(file).unwrap());
         let context = addr2line::Context::from_arc_dwarf(Arc::new(dwarf)).unwrap();
         let of = |address: &Svma| {
             let mut result = context.find_frames(address.get());
