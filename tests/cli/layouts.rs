@@ -38,7 +38,13 @@ fn one_frame_per_address_without_inlines() {
     let shop = Workshop::new();
     shop.cc("layout.c", "app", &[]);
     let options = SymbolOptions { inlines: false, ..shop.with_binary("app") };
-    check(&shop.profile("app").named(&options), "app", ModuleStatus::Ok, DebugInfo::Full, &["outer_function layout.c:29", "main layout.c:42"]);
+    check(
+        &shop.profile("app").named(&options),
+        "app",
+        ModuleStatus::Ok,
+        DebugInfo::Full,
+        &["outer_function layout.c:29", "main layout.c:42"],
+    );
 }
 
 #[test]
@@ -130,7 +136,10 @@ fn another_build_is_refused() {
     assert!(named.frames("app").iter().all(|name| name.starts_with("app+0x")), "{:?}", named.frames("app"));
     let notice = named.notice("/other").unwrap();
     assert!(notice.contains("is not the file that ran as app") && notice.ends_with("not used"), "{notice}");
-    assert_eq!(named.symbols.frames(named.profile.stacks.stack(named.profile.stacks.ids().next().unwrap()).next().unwrap())[0].unresolved, Some(Unresolved::Mismatch));
+    assert_eq!(
+        named.symbols.frames(named.profile.stacks.stack(named.profile.stacks.ids().next().unwrap()).next().unwrap())[0].unresolved,
+        Some(Unresolved::Mismatch)
+    );
     // With the build-id recorded, that decides.
     let id = ElfFile::open(&shop.path("app")).unwrap().build_id().cloned();
     let Some(id) = id else { return };
@@ -149,7 +158,11 @@ fn a_file_that_serves_no_module_is_said() {
     let profile = shop.profile("app");
     let options = SymbolOptions { binaries: vec![BinaryArg { module: Some("nginx".into()), path: shop.path("app") }], ..shop.nowhere() };
     let named = profile.named(&options);
-    assert!(named.notice("/app").unwrap().starts_with("no module `nginx` has addresses in this profile; modules: app, libc"), "{:?}", named.notices);
+    assert!(
+        named.notice("/app").unwrap().starts_with("no module `nginx` has addresses in this profile; modules: app, libc"),
+        "{:?}",
+        named.notices
+    );
     let options = SymbolOptions { binaries: vec![BinaryArg { module: None, path: shop.path("nothing") }], ..shop.nowhere() };
     let named = profile.named(&options);
     assert!(named.notices[0].message.contains("nothing: No such file"), "{:?}", named.notices);
@@ -241,7 +254,10 @@ fn split_debug_information() {
     let shop = Workshop::new();
     for version in ["-gdwarf-4", "-gdwarf-5"] {
         let name = format!("app{version}");
-        shop.run("cc", &["-O1", version, "-gsplit-dwarf", "-c", crate::programs::program("layout.c").to_str().unwrap(), "-o", &format!("{name}.o")]);
+        shop.run(
+            "cc",
+            &["-O1", version, "-gsplit-dwarf", "-c", crate::programs::program("layout.c").to_str().unwrap(), "-o", &format!("{name}.o")],
+        );
         shop.run("cc", &[&format!("{name}.o"), "-o", &name]);
         let profile = shop.profile(&name);
         let dwo = format!("{name}.dwo");
@@ -274,7 +290,12 @@ fn split_debug_information_of_rust() {
         let options = SymbolOptions { sysroot: PathBuf::from("/"), ..shop.with_binary(name) };
         let named = profile.named(&options);
         let owner = named.owner(9);
-        assert_eq!(named.symbols.function(owner.frame), "<owners::Shelf<T> as core::iter::traits::collect::Extend<T>>::extend", "{name}: {:?}", named.notices);
+        assert_eq!(
+            named.symbols.function(owner.frame),
+            "<owners::Shelf<T> as core::iter::traits::collect::Extend<T>>::extend",
+            "{name}: {:?}",
+            named.notices
+        );
         assert_eq!(owner.frame.line, Some(120), "{name}");
         assert_eq!(named.module(name).debug_info, DebugInfo::Full, "{name}");
     }
@@ -327,7 +348,12 @@ fn names_of_cpp() {
     let shop = Workshop::new();
     shop.run("c++", &["-g", "-O1", crate::programs::program("layout.cc").to_str().unwrap(), "-o", "app"]);
     let profile = shop.profile("app");
-    let frames = ["inlined_call inlined layout.c:29", "outer_function layout.c:34", "shop::Shelf<long>::operator()(long) layout.cc:11", "main layout.cc:19"];
+    let frames = [
+        "inlined_call inlined layout.c:29",
+        "outer_function layout.c:34",
+        "shop::Shelf<long>::operator()(long) layout.cc:11",
+        "main layout.cc:19",
+    ];
     check(&profile.named(&shop.with_binary("app")), "app", ModuleStatus::Ok, DebugInfo::Full, &frames);
     // From the symbol table alone.
     shop.run("c++", &["-O1", crate::programs::program("layout.cc").to_str().unwrap(), "-o", "bare"]);

@@ -57,7 +57,13 @@ fn release() {
 #[test]
 fn line_tables_only() {
     check("line tables", &["-Cdebuginfo=line-tables-only", "-Copt-level=3"], DebugInfo::Lines, true, true);
-    check("line tables, v0", &["-Cdebuginfo=line-tables-only", "-Copt-level=3", "-Csymbol-mangling-version=v0"], DebugInfo::Lines, true, true);
+    check(
+        "line tables, v0",
+        &["-Cdebuginfo=line-tables-only", "-Copt-level=3", "-Csymbol-mangling-version=v0"],
+        DebugInfo::Lines,
+        true,
+        true,
+    );
 }
 
 /// No debug information of the program's own: std still brings some of its own, and the functions are symbols.

@@ -29,7 +29,8 @@ impl Workshop {
     /// Runs a tool in the directory; panics with what it said when it fails.
     #[track_caller]
     pub fn run(&self, tool: &str, arguments: &[&str]) {
-        let output = Command::new(tool).args(arguments).current_dir(self.dir.path()).output().unwrap_or_else(|error| panic!("{tool}: {error}"));
+        let output =
+            Command::new(tool).args(arguments).current_dir(self.dir.path()).output().unwrap_or_else(|error| panic!("{tool}: {error}"));
         assert!(output.status.success(), "{tool} {arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
     }
 
@@ -124,20 +125,27 @@ impl Named<'_> {
             let frame: &heaptriage::model::frame::Frame = frame;
             let file = self.symbols.file(frame).map(|file| file.rsplit('/').next().unwrap().to_owned());
             let line = frame.line.map(|line| format!(":{line}")).unwrap_or_default();
-            format!("{}{}{}{line}", self.symbols.function(frame), if frame.inlined { " inlined " } else { " " }, file.unwrap_or_default()).trim_end().to_owned()
+            format!("{}{}{}{line}", self.symbols.function(frame), if frame.inlined { " inlined " } else { " " }, file.unwrap_or_default())
+                .trim_end()
+                .to_owned()
         };
         frames.map(text).collect()
     }
 
     #[track_caller]
     pub fn module(&self, name: &str) -> &ModuleSymbols {
-        self.symbols.modules.iter().find(|module| module.name == name).unwrap_or_else(|| panic!("no module {name}: {:?}", self.symbols.modules))
+        self.symbols
+            .modules
+            .iter()
+            .find(|module| module.name == name)
+            .unwrap_or_else(|| panic!("no module {name}: {:?}", self.symbols.modules))
     }
 
     /// The owner of the sample whose size is its number.
     #[track_caller]
     pub fn owner(&self, number: u64) -> Owner<'_> {
-        let sample = self.profile.heap.samples.iter().find(|sample| sample.live.bytes == number).unwrap_or_else(|| panic!("no sample {number}"));
+        let sample =
+            self.profile.heap.samples.iter().find(|sample| sample.live.bytes == number).unwrap_or_else(|| panic!("no sample {number}"));
         Owners::new(&self.symbols).of(self.profile.stacks.stack(sample.stack)).unwrap()
     }
 
