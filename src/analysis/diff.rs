@@ -123,19 +123,36 @@ pub fn same_process(
 ) -> Diff {
     let before = by_stack(base, stacks, options);
     let after = by_stack(current, stacks, options);
+    let mut adding = Adding::new(table, options, shown.hidden(), Match::Address);
+    for (stack, counts, change) in changes(base, current, &before, &after, options) {
+        adding.stack(table, shown, stack, counts, change);
+    }
+    adding.finish(table)
+}
+
+/// The change of all stacks that `kept` keeps, between two dumps of one process.
+pub fn total_of(base: &HeapProfile, current: &HeapProfile, stacks: usize, options: DiffOptions<'_>, kept: impl Fn(StackId) -> bool) -> Change {
+    let before = by_stack(base, stacks, options);
+    let after = by_stack(current, stacks, options);
+    let changes = changes(base, current, &before, &after, options);
+    changes.filter(|(stack, ..)| kept(*stack)).fold(Change::default(), |sum, (_, _, change)| sum.plus(change))
+}
+
+/// The change of each stack that either dump has, with its counts.
+fn changes<'c>(
+    base: &HeapProfile,
+    current: &HeapProfile,
+    before: &'c [Counted],
+    after: &'c [Counted],
+    options: DiffOptions<'c>,
+) -> impl Iterator<Item = (StackId, Sampled, Change)> + 'c {
     // The sampling interval changed: all earlier samples were dropped, and nothing cancels.
     let shared = options.filter.sampling(base) == options.filter.sampling(current);
     let sampling = options.filter.sampling(current);
-    let mut adding = Adding::new(table, options, shown.hidden(), Match::Address);
-    for (index, (b, a)) in before.iter().zip(&after).enumerate() {
-        if b.records + a.records == 0 {
-            continue;
-        }
+    (0u32..).zip(before.iter().zip(after)).filter(|(_, (b, a))| b.records + a.records > 0).map(move |(index, (b, a))| {
         let change = if shared { shared_change(b, a, sampling, options.measure) } else { independent_change(b.estimate, a.estimate) };
-        let counted = if a.records > 0 { a.counts } else { b.counts };
-        adding.stack(table, shown, StackId(index as u32), counted, change);
-    }
-    adding.finish(table)
+        (StackId(index), if a.records > 0 { a.counts } else { b.counts }, change)
+    })
 }
 
 /// The change between dumps of two processes, or of two builds where `table` compares normalized names.
@@ -210,7 +227,8 @@ fn shared_change(before: &Counted, after: &Counted, sampling: Sampling, measure:
     Change { base: before.estimate, current: after.estimate, delta }
 }
 
-fn independent_change(base: Estimated, current: Estimated) -> Change {
+/// Of independent samples.
+pub fn independent_change(base: Estimated, current: Estimated) -> Change {
     Change { base, current, delta: delta_independent(base, current) }
 }
 

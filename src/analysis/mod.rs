@@ -15,6 +15,7 @@ pub mod ledger;
 pub mod memory_owners;
 pub mod owner;
 pub mod ownership;
+pub mod peek;
 pub mod places;
 pub mod recording;
 pub mod series;

@@ -200,8 +200,10 @@ impl Places {
                 first.len() as u32 - 1
             })
         });
-        let of = of.collect();
-        Rows { of, first }
+        let of: Vec<u32> = of.collect();
+        let mut places = vec![0u32; first.len()];
+        of.iter().for_each(|&row| places[row as usize] += 1);
+        Rows { of, first, places }
     }
 }
 
@@ -213,6 +215,7 @@ type RowKey = (NameId, Option<NameId>, Option<u32>, Option<u64>);
 pub struct Rows {
     of: Vec<u32>,
     first: Vec<PlaceId>,
+    places: Vec<u32>,
 }
 
 impl Rows {
@@ -229,6 +232,11 @@ impl Rows {
     /// Whether there is none.
     pub fn is_empty(&self) -> bool {
         self.first.is_empty()
+    }
+
+    /// Whether no other place is in the row of this one: its line is then that of the row.
+    pub fn is_alone(&self, place: PlaceId) -> bool {
+        self.places[self.of(place)] == 1
     }
 
     /// A place of a row: the first that was seen.

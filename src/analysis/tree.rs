@@ -8,6 +8,7 @@ use crate::analysis::filter::{Filter, Measure};
 use crate::analysis::places::{By, PlaceId, Places, Rows, Shown, Walk};
 use crate::analysis::top::{by_name, counts, heavier, value};
 use crate::model::heap::HeapProfile;
+use crate::model::stack::StackId;
 use std::ops::Range;
 
 /// Which profile of a difference.
@@ -149,6 +150,11 @@ impl Paths {
         self.items.push(Item { start, end: self.steps.len() as u32, weight: Weight::default() });
         self.stacks += 1;
         self.items.len() as u32 - 1
+    }
+
+    /// Whether a stack of the process added last is among those that the filter keeps.
+    pub fn keeps(&self, stack: StackId) -> bool {
+        self.item_of.get(stack.index()).is_some_and(|&item| item != NEW && item != LEFT_OUT)
     }
 
     /// Both profiles' numbers of everything.

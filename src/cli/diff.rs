@@ -5,9 +5,11 @@ use super::load::{self, Named};
 use super::output::Format;
 use super::symbols::SymbolArgs;
 use super::top::ROWS;
-use super::{Context, Outcome};
-use crate::analysis::diff::{DiffOptions, Match, independent, same_process};
-use crate::analysis::places::{NameMatch, Places, Shown};
+use super::{Context, Outcome, view};
+use crate::analysis::diff::{Change, DiffOptions, Match, independent, independent_change, same_process, total_of};
+use crate::analysis::filter::{Filter, Measure};
+use crate::analysis::places::{By, NameMatch, Places, Shown};
+use crate::analysis::tree::Paths;
 use crate::capture::{self, OpenOptions, Opened};
 use crate::model::frame::{ModuleSymbols, Symbols};
 use crate::model::snapshot::Part;
@@ -96,6 +98,45 @@ impl Sides {
     /// How names are compared.
     pub fn names(&self) -> NameMatch {
         if self.matched == Match::Name { NameMatch::Normalized } else { NameMatch::Exact }
+    }
+
+    /// Refuses counts that were not recorded, and a thread that is not there.
+    pub fn check_recorded(&self, filter: &Filter, measure: Measure) -> anyhow::Result<()> {
+        for (named, at) in [(&self.base, self.base_at), (self.current(), self.current_at)] {
+            load::check_recorded(named.profile(at)?, &named.opened.timeline.snapshots[at], filter, measure)?;
+        }
+        Ok(())
+    }
+
+    /// What a view of both says of itself.
+    pub fn about<'a>(
+        &self,
+        by: By,
+        (measure, sort_cum): (Measure, bool),
+        filters: Vec<String>,
+        modules: &'a [ModuleSymbols],
+        notices: &'a [Notice],
+    ) -> anyhow::Result<About<'a>> {
+        Ok(About {
+            current: self.current().profiled(self.current_at, self.of_dumps.1)?,
+            base: Some(self.base.profiled(self.base_at, self.of_dumps.0)?),
+            by,
+            measure,
+            sort_cum,
+            filters,
+            modules,
+            notices,
+        })
+    }
+
+    /// The change of all stacks in `paths`, to which both dumps were added.
+    pub fn total_change(&self, paths: &Paths, filter: &Filter, measure: Measure) -> anyhow::Result<Change> {
+        if self.other.is_some() {
+            return Ok(independent_change(paths.total.0, paths.total.1));
+        }
+        let (base, current) = (self.base.profile(self.base_at)?, self.base.profile(self.current_at)?);
+        let options = DiffOptions { filter, measure, sort_cum: false };
+        Ok(total_of(base, current, self.base.opened.timeline.stacks.len(), options, |stack| paths.keeps(stack)))
     }
 
     /// Modules of both processes.
@@ -221,8 +262,14 @@ fn show(_command: &str, sides: Sides, options: Options<'_>, context: &Context) -
     let measure = samples.measure();
     let mut output = output_args.create(format)?;
     let (base, current) = (sides.base.profile(sides.base_at)?, sides.current().profile(sides.current_at)?);
-    load::check_recorded(base, &sides.base.opened.timeline.snapshots[sides.base_at], &filter, measure)?;
-    load::check_recorded(current, &sides.current().opened.timeline.snapshots[sides.current_at], &filter, measure)?;
+    sides.check_recorded(&filter, measure)?;
+    let filters: Vec<String> = filter.echo().into_iter().chain(time.echo()).collect();
+    if matches!(format, Format::Svg | Format::Folded) {
+        view::difference(&sides, format, by.by(), &filter, measure, filters, &mut output)?;
+        output.finish()?;
+        context.notices(&sides.notices());
+        return Ok(Outcome::Done);
+    }
     let mut table = Places::new(by.by(), sides.names());
     let mut base_shown = Shown::new(&mut table, &sides.base.opened.timeline.stacks, &sides.base.symbols, &filter);
     let options = DiffOptions { filter: &filter, measure, sort_cum: by.cum };
@@ -234,16 +281,7 @@ fn show(_command: &str, sides: Sides, options: Options<'_>, context: &Context) -
         }
     };
     let (modules, notices) = (sides.modules(), sides.notices());
-    let about = About {
-        current: sides.current().profiled(sides.current_at, sides.of_dumps.1)?,
-        base: Some(sides.base.profiled(sides.base_at, sides.of_dumps.0)?),
-        by: table.by(),
-        measure,
-        sort_cum: by.cum,
-        filters: filter.echo().into_iter().chain(time.echo()).collect(),
-        modules: &modules,
-        notices: &notices,
-    };
+    let about = sides.about(table.by(), (measure, by.cum), filters, &modules, &notices)?;
     let all = output_args.rows(usize::MAX);
     let text = match format {
         Format::Json => json::diff(&about, &table, &diff, all),

@@ -17,6 +17,7 @@ pub mod rss;
 pub mod suppress;
 pub mod symbols;
 pub mod top;
+pub mod view;
 
 use clap::{Args, Parser, Subcommand};
 use std::io::{IsTerminal, Write};
@@ -114,6 +115,14 @@ enum Command {
     Diff(diff::DiffArgs),
     /// The heaviest owners of memory in a dump.
     Top(top::TopArgs),
+    /// The call tree of a dump.
+    Tree(view::TreeArgs),
+    /// Callers and callees of functions.
+    Peek(view::PeekArgs),
+    /// Source lines of functions with their bytes.
+    List(view::ListArgs),
+    /// A flamegraph as SVG; with --base of what grew and shrank.
+    Flamegraph(view::FlamegraphArgs),
     /// Print a completion script for a shell.
     Completions(meta::CompletionsArgs),
     /// Print the manual page.
@@ -141,6 +150,10 @@ pub fn main() -> ExitCode {
         Command::Report(args) => report::run(&args, &context),
         Command::Diff(args) => diff::run(&args, &context),
         Command::Top(args) => top::run(&args, &context),
+        Command::Tree(args) => view::tree(&args, &context),
+        Command::Peek(args) => view::peek(&args, &context),
+        Command::List(args) => view::list(&args, &context),
+        Command::Flamegraph(args) => view::flamegraph(&args, &context),
         Command::Completions(args) => meta::completions(&args),
         Command::Man(args) => meta::man(&args),
     };

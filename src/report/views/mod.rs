@@ -3,13 +3,16 @@
 //! One file a format; what they have in common is said here: what a view is of, how a number reads, and the
 //! table of symbols at the foot.
 
+pub mod calls;
 pub mod csv;
+pub mod folded;
 pub mod jeprof;
 pub mod json;
+pub mod svg;
 pub mod text;
 
 use crate::analysis::filter::Measure;
-use crate::analysis::places::{By, Hidden, PlaceId, Places};
+use crate::analysis::places::{By, Hidden, PlaceId, Places, Rows};
 use crate::model::frame::{DebugInfo, ModuleStatus, ModuleSymbols};
 use crate::model::heap::{Family, HeapProfile, Sampling, Unbias};
 use crate::origin::{Notice, printable};
@@ -173,6 +176,14 @@ pub fn place_words(table: &Places, id: PlaceId) -> Option<String> {
         _ if place.unresolved.is_some() => None,
         _ => place.module.map(|module| format!("in {}", printable(table.text(module)))),
     }
+}
+
+/// The same for a row of many places, whose line is not told by any of them.
+pub fn row_words(table: &Places, rows: &Rows, id: PlaceId) -> Option<String> {
+    if rows.is_alone(id) || table.get(id).file.is_none() {
+        return place_words(table, id);
+    }
+    table.get(id).file.map(|file| printable(table.text(file)).into_owned())
 }
 
 /// The symbols of all modules in one line, and for each gap a line that says what to do.

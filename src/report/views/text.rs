@@ -3,7 +3,7 @@
 
 use super::{About, Look, hidden_words, place_words, symbol_lines};
 use crate::analysis::diff::{Change, Diff, DiffRow, delta_value};
-use crate::analysis::estimate::Interval;
+use crate::analysis::estimate::{Estimated, Interval};
 use crate::analysis::places::{By, PlaceId, Places};
 use crate::analysis::top::{Row, Top, value};
 use crate::origin::printable;
@@ -11,7 +11,7 @@ use crate::units::{iec, iec_range, iec_unit, percent, signed_iec};
 use std::fmt::Write as _;
 
 /// ANSI styles by meaning.
-mod style {
+pub(super) mod style {
     pub const GREW: &str = "\x1b[31m";
     pub const SHRANK: &str = "\x1b[34m";
     pub const HEAD: &str = "\x1b[1m";
@@ -43,19 +43,14 @@ pub fn top(about: &About<'_>, table: &Places, top: &Top, most: usize, look: Look
     let mut out = String::new();
     let _ = writeln!(
         out,
-        "{}{} {} in {} {}{}; {}{}",
-        about.number(total),
-        if about.measure.is_objects() { " objects" } else { "" },
-        about.measure.what(),
-        top.stacks,
-        plural(top.stacks, "stack"),
-        interval_words(about, top.total.interval()),
+        "{}; {}{}",
+        level_words(about, &top.total, top.stacks),
         showing(about, listed, shown.len(), covered, total),
         hidden_words(&top.hidden).map(|words| format!("; {words}")).unwrap_or_default(),
     );
     context(&mut out, about);
     let left_out = value(&top.left_out, about.measure);
-    filters(&mut out, about, top.left_out_stacks, &about.number(left_out));
+    filters(&mut out, about, top.left_out_stacks, Some(about.number(left_out)));
     if listed > 0 {
         let head = ["flat", "±", "flat %", "cum", "cum %"];
         let lines = shown.iter().take(most).map(|row| {
@@ -87,15 +82,12 @@ pub fn diff(about: &About<'_>, table: &Places, diff: &Diff, most: usize, look: L
     let grew: Vec<&DiffRow> = diff.rows.iter().filter(|row| key(row) > 0.0).collect();
     let shrank: Vec<&DiffRow> = diff.rows.iter().rev().filter(|row| key(row) < 0.0).collect();
     let mut out = String::new();
-    let total = change_words(about, &diff.total);
     let changed = grew.len() + shrank.len();
     let listed = grew.len().min(most) + shrank.len().min(most);
     let _ = writeln!(
         out,
-        "{}{} {} in {} {}; {} of {changed} changed {} shown{}; {}",
-        total.0,
-        total.1,
-        about.measure.what(),
+        "{} in {} {}; {} of {changed} changed {} shown{}; {}",
+        change_level_words(about, &diff.total),
         diff.stacks,
         plural(diff.stacks, "stack"),
         listed,
@@ -104,7 +96,7 @@ pub fn diff(about: &About<'_>, table: &Places, diff: &Diff, most: usize, look: L
         diff.matched.sentence(),
     );
     context(&mut out, about);
-    filters(&mut out, about, diff.left_out_stacks, &about.change(delta_value(&diff.left_out, about.measure)));
+    filters(&mut out, about, diff.left_out_stacks, Some(about.change(delta_value(&diff.left_out, about.measure))));
     for (title, rows, style) in [("Grew", &grew, style::GREW), ("Shrank", &shrank, style::SHRANK)] {
         if rows.is_empty() {
             continue;
@@ -134,7 +126,25 @@ pub fn diff(about: &About<'_>, table: &Places, diff: &Diff, most: usize, look: L
     out
 }
 
-fn plural(count: usize, word: &str) -> String {
+/// `162.9 MiB live in 27 stacks (95 %: 156.6 to 169.5 MiB)`.
+pub fn level_words(about: &About<'_>, total: &Estimated, stacks: usize) -> String {
+    format!(
+        "{}{} {} in {stacks} {}{}",
+        about.number(value(total, about.measure)),
+        if about.measure.is_objects() { " objects" } else { "" },
+        about.measure.what(),
+        plural(stacks, "stack"),
+        interval_words(about, total.interval()),
+    )
+}
+
+/// `+25.4 MiB (95 %: 24.1 to 26.6), 15.0 -> 40.4 MiB live`.
+pub fn change_level_words(about: &About<'_>, change: &Change) -> String {
+    let (delta, rest) = change_words(about, change);
+    format!("{delta}{rest} {}", about.measure.what())
+}
+
+pub(super) fn plural(count: usize, word: &str) -> String {
     if count == 1 { word.to_owned() } else { format!("{word}s") }
 }
 
@@ -199,7 +209,7 @@ fn showing(about: &About<'_>, listed: usize, all: usize, covered: f64, total: f6
 }
 
 /// Which profiles these are.
-fn context(out: &mut String, about: &About<'_>) {
+pub(super) fn context(out: &mut String, about: &About<'_>) {
     let one = |profile: &super::Profiled| {
         let process = profile.process.as_deref().map(|p| format!(" of {}", printable(p))).unwrap_or_default();
         let place = if profile.of_dumps > 1 { format!(", {} of {} dumps", profile.nth, profile.of_dumps) } else { String::new() };
@@ -216,15 +226,16 @@ fn context(out: &mut String, about: &About<'_>) {
     };
 }
 
-fn filters(out: &mut String, about: &About<'_>, left_out: usize, amount: &str) {
+pub(super) fn filters(out: &mut String, about: &About<'_>, left_out: usize, amount: Option<String>) {
     if about.filters.is_empty() {
         return;
     }
-    let effect = if left_out == 0 { String::new() } else { format!("; left out: {left_out} {}, {amount}", plural(left_out, "stack")) };
+    let amount = amount.map(|amount| format!(", {amount}")).unwrap_or_default();
+    let effect = if left_out == 0 { String::new() } else { format!("; left out: {left_out} {}{amount}", plural(left_out, "stack")) };
     let _ = writeln!(out, "Filters: {}{effect}", printable(&about.filters.join(" ")));
 }
 
-fn foot(out: &mut String, about: &About<'_>) {
+pub(super) fn foot(out: &mut String, about: &About<'_>) {
     out.push('\n');
     for line in symbol_lines(about.modules) {
         out.push_str(&line);
@@ -309,7 +320,7 @@ fn lines(out: &mut String, head: &[&str], about: &About<'_>, lines: Vec<Line>, l
 }
 
 /// Cuts a name at its end and what stands beside it at its start, so that both fit.
-fn fit(name: &str, tail: &str, room: Option<usize>) -> (String, String) {
+pub(super) fn fit(name: &str, tail: &str, room: Option<usize>) -> (String, String) {
     let (long, beside) = (name.chars().count(), tail.chars().count());
     let Some(room) = room.filter(|&room| long + beside + 2 > room) else { return (name.to_owned(), tail.to_owned()) };
     // Where something is can be told from its end; it gets what the name leaves, and a third at least.
@@ -318,7 +329,7 @@ fn fit(name: &str, tail: &str, room: Option<usize>) -> (String, String) {
     (cut_end(name, for_name), cut_start(tail, for_tail))
 }
 
-fn cut_end(text: &str, most: usize) -> String {
+pub(super) fn cut_end(text: &str, most: usize) -> String {
     if text.chars().count() <= most {
         return text.to_owned();
     }

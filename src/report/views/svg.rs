@@ -1,0 +1,306 @@
+//! Flamegraphs: one SVG file that opens alone in a browser, can be searched and zoomed into.
+//!
+//! The root is at the bottom; what stands on a frame is what it calls. Width is memory; of a difference the
+//! larger amount of both sides, so that what has gone is still seen. Nothing in the file refers to anything outside.
+
+use super::{About, Profiled, hidden_words};
+use crate::analysis::diff::Match;
+use crate::analysis::places::{By, Hidden, PlaceId, Places, Rows};
+use crate::analysis::tree::{Node, Tree};
+use crate::model::frame::Role;
+use crate::origin::printable;
+use std::fmt::Write as _;
+
+/// Pixels of the drawing's width.
+const WIDTH: f64 = 1200.0;
+/// Pixels left and right of it.
+const MARGIN: f64 = 10.0;
+/// Pixels of a frame's height.
+const ROW: f64 = 17.0;
+/// Pixels of one letter of the font at its size.
+const LETTER: f64 = 6.7;
+/// A frame narrower than this has no label.
+const LABELED: f64 = 3.0 * LETTER;
+/// Most letters of a name: longer ones are cut, in the details too.
+const LONGEST_NAME: usize = 2_000;
+/// A branch with less than this share of the whole is not drawn: it would be half a pixel wide.
+pub const LEAST_SHARE: f64 = 1.0 / 2_000.0;
+
+/// What a flamegraph says beside its frames.
+#[derive(Debug)]
+pub struct Caption<'a> {
+    /// What it is of: `162.9 MiB live in 27 stacks`, `+25.4 MiB (95 %: 24.1 to 26.6), 15.0 -> 40.4 MiB live`.
+    pub what: String,
+    /// Functions that are not shown.
+    pub hidden: &'a Hidden,
+    /// How stacks were matched, for a difference.
+    pub matched: Option<Match>,
+}
+
+/// Draws a call tree.
+pub fn flamegraph(about: &About<'_>, table: &Places, tree: &Tree, caption: &Caption<'_>) -> String {
+    let deepest = tree.nodes.iter().map(|node| node.depth).max().unwrap_or(0);
+    let head = heading(about, caption);
+    let top = 30.0 + 15.0 * head.len() as f64 + 12.0;
+    let bottom = 44.0;
+    let height = top + f64::from(deepest + 1) * ROW + bottom;
+    let mut out = String::with_capacity(tree.nodes.len() * 300 + SCRIPT.len() + 4_000);
+    let _ = write!(
+        out,
+        "<?xml version=\"1.0\" encoding=\"UTF-8\" standalone=\"no\"?>\n\
+         <svg version=\"1.1\" xmlns=\"http://www.w3.org/2000/svg\" width=\"{WIDTH}\" height=\"{height}\" viewBox=\"0 0 {WIDTH} {height}\">\n\
+         <style>text{{font-family:monospace;font-size:11px;fill:#111}}#title{{font-size:15px;font-weight:bold}}\
+         .note{{fill:#555}}.f{{cursor:pointer}}.f:hover rect{{stroke:#000}}.link{{cursor:pointer;fill:#0645ad}}.gone{{display:none}}.dim{{opacity:.45}}</style>\n\
+         <rect width=\"100%\" height=\"100%\" fill=\"#fdfdfb\"/>\n"
+    );
+    let title = escaped(&title(about, caption));
+    let _ = writeln!(out, "<title>{title}</title>\n<text id=\"title\" x=\"{MARGIN}\" y=\"24\">{title}</text>");
+    for (i, line) in head.iter().enumerate() {
+        let _ = writeln!(out, "<text class=\"note\" x=\"{MARGIN}\" y=\"{}\">{}</text>", 42 + 15 * i, escaped(line));
+    }
+    legend(&mut out, about, height - 12.0);
+    let _ = writeln!(out, "<text id=\"details\" x=\"{MARGIN}\" y=\"{}\"> </text>", height - 28.0);
+    let _ = writeln!(out, "<text id=\"reset\" class=\"link gone\" x=\"{}\" y=\"24\">Reset zoom</text>", WIDTH - 190.0);
+    let _ = writeln!(out, "<text id=\"search\" class=\"link\" x=\"{}\" y=\"24\">Search</text>", WIDTH - 60.0);
+    let _ = writeln!(out, "<text id=\"matched\" x=\"{}\" y=\"{}\" text-anchor=\"end\"> </text>", WIDTH - MARGIN, height - 28.0);
+    let whole = tree.nodes.first().map_or(0.0, |root| root.width);
+    if whole > 0.0 {
+        frames(&mut out, about, table, tree, height - bottom - ROW);
+    } else {
+        let _ = writeln!(out, "<text x=\"{MARGIN}\" y=\"{}\">No samples: nothing to draw.</text>", height - bottom);
+    }
+    out.push_str("<script type=\"text/ecmascript\"><![CDATA[");
+    out.push_str(SCRIPT);
+    out.push_str("]]></script>\n</svg>\n");
+    out
+}
+
+fn frames(out: &mut String, about: &About<'_>, table: &Places, tree: &Tree, root_y: f64) {
+    let whole = tree.nodes[0].width;
+    let scale = (WIDTH - 2.0 * MARGIN) / whole;
+    let steepest = tree.nodes.iter().map(|node| node.weight.delta().abs()).fold(0.0, f64::max);
+    let rows = table.rows();
+    let mut starts = vec![0.0; tree.nodes.len()];
+    out.push_str("<g id=\"frames\">\n");
+    for (index, node) in tree.nodes.iter().enumerate() {
+        // Callees stand side by side from the left edge of their caller.
+        let x = if node.depth == 0 { 0.0 } else { starts[node.parent as usize] };
+        starts[index] = x;
+        if node.depth > 0 {
+            starts[node.parent as usize] = x + node.width;
+        }
+        let name = node.place.map_or("all".into(), |place| shortened(table.label(place)));
+        let wide = node.width * scale;
+        let y = root_y - f64::from(node.depth) * ROW;
+        let _ = write!(
+            out,
+            "<g class=\"f\" data-x=\"{:.7}\" data-w=\"{:.7}\" data-d=\"{}\"><title>{}</title>\
+             <rect x=\"{:.2}\" y=\"{y}\" width=\"{:.2}\" height=\"{}\" rx=\"1\" fill=\"{}\"/>",
+            x / whole,
+            node.width / whole,
+            node.depth,
+            details(about, (table, &rows), tree, node, &name),
+            MARGIN + x * scale,
+            wide.max(0.3),
+            ROW - 1.0,
+            color(about, table, node, steepest),
+        );
+        if wide >= LABELED {
+            let _ = write!(out, "<text x=\"{:.2}\" y=\"{}\">{}</text>", MARGIN + x * scale + 3.0, y + 12.0, escaped(&label(&name, wide)));
+        }
+        out.push_str("</g>\n");
+    }
+    out.push_str("</g>\n");
+}
+
+/// `quarryd (pid 1): 162.9 MiB live in 27 stacks, 2026-11-20T12:00:00Z`.
+fn title(about: &About<'_>, caption: &Caption<'_>) -> String {
+    let process = about.current.process.as_deref().map(|p| format!("{p}: ")).unwrap_or_default();
+    let when = match &about.base {
+        None => when(&about.current),
+        Some(base) => match (when(base), when(&about.current)) {
+            (Some(from), Some(to)) => Some(format!("{from} to {to}")),
+            _ => None,
+        },
+    };
+    format!("{process}{}{}", caption.what, when.map(|when| format!(", {when}")).unwrap_or_default())
+}
+
+fn when(profile: &Profiled) -> Option<String> {
+    let time = jiff::Timestamp::from_millisecond(profile.unix_ms?).ok()?;
+    Some(time.strftime("%Y-%m-%d %H:%M:%S UTC").to_string())
+}
+
+fn heading(about: &About<'_>, caption: &Caption<'_>) -> Vec<String> {
+    let name = |profile: &Profiled| profile.file.clone().unwrap_or_else(|| profile.name.clone());
+    let mut source = match &about.base {
+        None => format!("{}; {}", name(&about.current), about.current.sampling_words()),
+        Some(base) => format!("{} to {}; {}", name(base), name(&about.current), about.current.sampling_words()),
+    };
+    if let Some(matched) = caption.matched {
+        let _ = write!(source, "; {}", matched.sentence());
+    }
+    let mut lines = vec![source];
+    if !about.filters.is_empty() {
+        lines.push(format!("Filters: {}", about.filters.join(" ")));
+    }
+    let mut shown = format!("by {}, {}", about.by.word(), about.measure.word());
+    if let Some(words) = hidden_words(caption.hidden) {
+        let _ = write!(shown, "; {words}");
+    }
+    lines.push(shown);
+    lines.extend(about.notes().into_iter().map(|note| format!("Note: {note}")));
+    lines
+}
+
+/// What the colors mean, in a line at the foot.
+fn legend(out: &mut String, about: &About<'_>, y: f64) {
+    let colors: &[(&str, &str)] = match about.base {
+        None => &[(USER, "own code"), (DEPENDENCY, "dependencies"), (LIBRARY, "library, allocator, runtime"), (UNNAMED, "without a name")],
+        Some(_) => &[("#d7301f", "grew"), ("#2b6cb0", "shrank"), (UNCHANGED, "as before"), ("", "width: the larger amount of both")],
+    };
+    let mut x = MARGIN;
+    for (color, words) in colors {
+        if !color.is_empty() {
+            let _ = write!(out, "<rect x=\"{x}\" y=\"{}\" width=\"10\" height=\"10\" fill=\"{color}\"/>", y - 9.0);
+            x += 14.0;
+        }
+        let _ = writeln!(out, "<text class=\"note\" x=\"{x}\" y=\"{y}\">{words}</text>");
+        x += words.len() as f64 * LETTER + 18.0;
+    }
+}
+
+/// What a frame tells when it is pointed at.
+fn details(about: &About<'_>, (table, rows): (&Places, &Rows), tree: &Tree, node: &Node, name: &str) -> String {
+    let root = &tree.nodes[0].weight;
+    let mut text = format!("{name}\n");
+    let place = node.place.filter(|_| !matches!(about.by, By::File | By::Crate));
+    if let Some(words) = place.and_then(|place| super::row_words(table, rows, place)) {
+        let _ = writeln!(text, "{words}");
+    }
+    let unit = if about.measure.is_objects() { " objects" } else { "" };
+    match about.base {
+        None => {
+            let share = crate::units::percent(node.weight.current, root.current);
+            let _ = write!(text, "{}{unit}, {share} of all", about.number(node.weight.current));
+            if node.own.current > 0.0 && node.own.current < node.weight.current {
+                let _ = write!(text, "; {} here", about.number(node.own.current));
+            }
+        }
+        Some(_) => {
+            let _ = write!(
+                text,
+                "{}{unit}, {} -> {}",
+                about.change(node.weight.delta()),
+                about.number(node.weight.base),
+                about.number(node.weight.current)
+            );
+        }
+    }
+    escaped(&text)
+}
+
+const USER: &str = "#f4a259";
+const DEPENDENCY: &str = "#f2d479";
+const LIBRARY: &str = "#b8c9b0";
+const UNNAMED: &str = "#d0d0d0";
+const UNCHANGED: &str = "#ece9e2";
+
+fn color(about: &About<'_>, table: &Places, node: &Node, steepest: f64) -> String {
+    if about.base.is_some() {
+        return difference_color(node.weight.delta(), steepest);
+    }
+    let Some(place) = node.place else { return UNNAMED.to_owned() };
+    let base = match (table.get(place).unresolved, table.get(place).role) {
+        (Some(_), _) => UNNAMED,
+        (None, Role::User) => USER,
+        (None, Role::Dependency) => DEPENDENCY,
+        (None, Role::Library | Role::Allocator | Role::Runtime) => LIBRARY,
+    };
+    shade(base, table, place)
+}
+
+/// The same hue, a little lighter or darker by name, so that neighbors can be told apart.
+fn shade(base: &str, table: &Places, place: PlaceId) -> String {
+    let hash = table.label(place).bytes().fold(5_381u32, |hash, byte| hash.wrapping_mul(33) ^ u32::from(byte));
+    let factor = 0.93 + f64::from(hash % 8) * 0.02;
+    let channel = |at: usize| {
+        let value = base.get(at..at + 2).and_then(|hex| u8::from_str_radix(hex, 16).ok()).unwrap_or(200);
+        (f64::from(value) * factor).min(255.0) as u8
+    };
+    format!("#{:02x}{:02x}{:02x}", channel(1), channel(3), channel(5))
+}
+
+/// From white to red for growth and to blue for shrinkage, by the share of the largest change.
+fn difference_color(delta: f64, steepest: f64) -> String {
+    if delta == 0.0 || steepest <= 0.0 {
+        return UNCHANGED.to_owned();
+    }
+    // The root of the share: a change of a hundredth is still seen.
+    let strength = 0.15 + 0.85 * (delta.abs() / steepest).sqrt().min(1.0);
+    let (r, g, b) = if delta > 0.0 { (215.0, 48.0, 31.0) } else { (43.0, 108.0, 176.0) };
+    let mix = |channel: f64| (247.0 + (channel - 247.0) * strength) as u8;
+    format!("#{:02x}{:02x}{:02x}", mix(r), mix(g), mix(b))
+}
+
+/// As much of a name as fits.
+fn label(name: &str, wide: f64) -> String {
+    let letters = ((wide - 4.0) / LETTER) as usize;
+    if name.chars().count() <= letters {
+        return name.to_owned();
+    }
+    name.chars().take(letters.saturating_sub(1)).chain(['…']).collect()
+}
+
+fn shortened(name: &str) -> String {
+    let name = printable(name);
+    if name.chars().count() <= LONGEST_NAME { name.into_owned() } else { name.chars().take(LONGEST_NAME).chain(['…']).collect() }
+}
+
+/// Text as XML takes it.
+fn escaped(text: &str) -> String {
+    let mut out = String::with_capacity(text.len() + 8);
+    for c in text.chars() {
+        match c {
+            '&' => out.push_str("&amp;"),
+            '<' => out.push_str("&lt;"),
+            '>' => out.push_str("&gt;"),
+            '"' => out.push_str("&quot;"),
+            '\'' => out.push_str("&#39;"),
+            '\n' => out.push('\n'),
+            // What XML 1.0 has no way to write.
+            c if c.is_control() || matches!(c, '\u{fffe}' | '\u{ffff}') => out.push(' '),
+            c => out.push(c),
+        }
+    }
+    out
+}
+
+/// Pointing shows details, a click zooms, Search (or Ctrl-F) marks what matches and adds it up.
+const SCRIPT: &str = include_str!("flamegraph.js");
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn text_is_harmless_in_xml() {
+        assert_eq!(escaped("Vec<[u8; 32]> & \"x\" 'y'"), "Vec&lt;[u8; 32]&gt; &amp; &quot;x&quot; &#39;y&#39;");
+        assert_eq!(escaped("a\u{1}b\u{ffff}"), "a b ");
+        assert!(!SCRIPT.contains("]]>"), "the script stands in a CDATA section");
+    }
+
+    #[test]
+    fn changes_have_the_color_of_their_direction() {
+        assert_eq!(difference_color(0.0, 5.0), UNCHANGED);
+        assert_eq!(difference_color(5.0, 5.0), "#d7301f");
+        assert_eq!(difference_color(-5.0, 5.0), "#2b6cb0");
+        assert_ne!(difference_color(0.01, 5.0), UNCHANGED);
+    }
+
+    #[test]
+    fn labels_fit_their_frame() {
+        assert_eq!(label("abcdef", 100.0), "abcdef");
+        assert_eq!(label("abcdef", 31.0), "abc…");
+    }
+}
