@@ -131,7 +131,13 @@ pub fn same_process(
 }
 
 /// The change of all stacks that `kept` keeps, between two dumps of one process.
-pub fn total_of(base: &HeapProfile, current: &HeapProfile, stacks: usize, options: DiffOptions<'_>, kept: impl Fn(StackId) -> bool) -> Change {
+pub fn total_of(
+    base: &HeapProfile,
+    current: &HeapProfile,
+    stacks: usize,
+    options: DiffOptions<'_>,
+    kept: impl Fn(StackId) -> bool,
+) -> Change {
     let before = by_stack(base, stacks, options);
     let after = by_stack(current, stacks, options);
     let changes = changes(base, current, &before, &after, options);

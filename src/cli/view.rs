@@ -210,8 +210,7 @@ fn nothing_matches(regex: &str, filter: &Filter) -> String {
 }
 
 /// Endings of files that `list` reads: a path in debug information may name anything.
-const SOURCES: [&str; 17] =
-    ["rs", "c", "cc", "cpp", "cxx", "c++", "h", "hh", "hpp", "hxx", "inc", "inl", "ipp", "tcc", "go", "s", "S"];
+const SOURCES: [&str; 17] = ["rs", "c", "cc", "cpp", "cxx", "c++", "h", "hh", "hpp", "hxx", "inc", "inl", "ipp", "tcc", "go", "s", "S"];
 /// Most bytes of a source file.
 const MOST_SOURCE: u64 = 16 << 20;
 
@@ -228,7 +227,9 @@ fn source(file: &str, directories: &[PathBuf]) -> Option<Vec<String>> {
         let parts = &parts;
         (0..parts.len()).map(move |skipped| parts[skipped..].iter().fold(directory.clone(), |path, part| path.join(part)))
     });
-    let found = below.chain([path.to_owned()]).find(|path| std::fs::metadata(path).is_ok_and(|meta| meta.is_file() && meta.len() <= MOST_SOURCE))?;
+    let found = below
+        .chain([path.to_owned()])
+        .find(|path| std::fs::metadata(path).is_ok_and(|meta| meta.is_file() && meta.len() <= MOST_SOURCE))?;
     let text = std::fs::read(found).ok()?;
     Some(String::from_utf8_lossy(&text).lines().map(str::to_owned).collect())
 }
@@ -259,7 +260,8 @@ pub fn flamegraph(args: &FlamegraphArgs, context: &Context) -> anyhow::Result<Ou
     } else {
         let about = view.about(&ready, table.by())?;
         let tree = tree::build(&paths, &table, svg::LEAST_SHARE * paths.weight().current);
-        let caption = svg::Caption { what: text::level_words(&about, &paths.total.1, paths.stacks), hidden: &shown.hidden(), matched: None };
+        let caption =
+            svg::Caption { what: text::level_words(&about, &paths.total.1, paths.stacks), hidden: &shown.hidden(), matched: None };
         bytes = svg::flamegraph(&about, &table, &tree, &caption).into_bytes();
     }
     finish(ready, &bytes, context)
@@ -279,8 +281,7 @@ pub fn difference(
     sides.check_recorded(filter, measure)?;
     let mut table = Places::new(by, sides.names());
     let mut base_shown = Shown::new(&mut table, &sides.base.opened.timeline.stacks, &sides.base.symbols, filter);
-    let mut other_shown =
-        sides.other.as_ref().map(|other| Shown::new(&mut table, &other.opened.timeline.stacks, &other.symbols, filter));
+    let mut other_shown = sides.other.as_ref().map(|other| Shown::new(&mut table, &other.opened.timeline.stacks, &other.symbols, filter));
     let mut paths = Paths::new(&table);
     paths.add(&table, &mut base_shown, base, Which::Base, filter, measure);
     let hidden = match &mut other_shown {

@@ -35,7 +35,8 @@ pub fn tree_text(about: &About<'_>, table: &Places, paths: &Paths, tree: &Tree, 
     context(&mut out, about);
     filters(&mut out, about, paths.left_out, None);
     if shown > 0 {
-        let _ = write!(out, "\n{}\n", styled(look, style::HEAD, &format!("{:>11} {:>8} {:>11}  {}", "cum", "cum %", "flat", about.by.word())));
+        let _ =
+            write!(out, "\n{}\n", styled(look, style::HEAD, &format!("{:>11} {:>8} {:>11}  {}", "cum", "cum %", "flat", about.by.word())));
     }
     let rows = table.rows();
     let mut indents = vec![0usize; tree.nodes.len()];
@@ -73,7 +74,8 @@ pub fn peek_text(about: &About<'_>, table: &Places, peek: &Peek, hidden: &Hidden
         let (flat, cum) = (value(&function.flat, about.measure), value(&function.cum, about.measure));
         out.push('\n');
         named(&mut out, about, (table, &rows), function.place, "", look);
-        let _ = writeln!(out, "  flat {} ({}), cum {} ({})", about.number(flat), percent(flat, total), about.number(cum), percent(cum, total));
+        let _ =
+            writeln!(out, "  flat {} ({}), cum {} ({})", about.number(flat), percent(flat, total), about.number(cum), percent(cum, total));
         for (title, neighbors, nobody) in
             [("called by", &function.callers, "nothing that is shown"), ("calls", &function.callees, "nothing that is shown: it allocates")]
         {
@@ -107,7 +109,8 @@ pub fn list_text(about: &About<'_>, table: &Places, list: &List, hidden: &Hidden
         let file = table.get(function.place).file.map(|file| table.text(file));
         let name = printable(table.function(function.place));
         let _ = writeln!(out, "\n{}  {}", styled(look, style::HEAD, &name), file.map_or_else(|| "(no file known)".into(), printable));
-        let _ = writeln!(out, "  flat {} ({}), cum {} ({})", about.number(flat), percent(flat, total), about.number(cum), percent(cum, total));
+        let _ =
+            writeln!(out, "  flat {} ({}), cum {} ({})", about.number(flat), percent(flat, total), about.number(cum), percent(cum, total));
         let text = file.and_then(source);
         if let (None, Some(file)) = (&text, file) {
             let _ = writeln!(out, "  source not found: pass --source-dir DIR, under which {} or its end lies", printable(file));
@@ -118,7 +121,11 @@ pub fn list_text(about: &About<'_>, table: &Places, list: &List, hidden: &Hidden
                 Row::Gap => out.push_str("  ...\n"),
                 Row::Line { line, sums, text } => {
                     let number = |get: fn(&(Estimated, Estimated)) -> &Estimated| {
-                        sums.as_ref().map(|sums| value(get(sums), about.measure)).filter(|v| *v > 0.0).map(|v| about.number(v)).unwrap_or(".".to_owned())
+                        sums.as_ref()
+                            .map(|sums| value(get(sums), about.measure))
+                            .filter(|v| *v > 0.0)
+                            .map(|v| about.number(v))
+                            .unwrap_or(".".to_owned())
                     };
                     let line = line.map_or("?".to_owned(), |line| line.to_string());
                     let figures = format!("{:>11} {:>11} {line:>6}  ", number(|s| &s.0), number(|s| &s.1));
@@ -388,7 +395,14 @@ pub fn list_json(about: &About<'_>, table: &Places, list: &List, hidden: &Hidden
     })
 }
 
-fn json_head<'a>(about: &'a About<'_>, schema: &'static str, total: &Estimated, stacks: usize, left_out: usize, hidden: &Hidden) -> Head<'a> {
+fn json_head<'a>(
+    about: &'a About<'_>,
+    schema: &'static str,
+    total: &Estimated,
+    stacks: usize,
+    left_out: usize,
+    hidden: &Hidden,
+) -> Head<'a> {
     Head {
         schema,
         tool: TOOL,
