@@ -18,6 +18,7 @@ pub mod suppress;
 pub mod symbols;
 pub mod top;
 pub mod view;
+pub mod trend;
 
 use clap::{Args, Parser, Subcommand};
 use std::io::{IsTerminal, Write};
@@ -111,6 +112,8 @@ enum Command {
     Owners(owners::OwnersArgs),
     /// Is it a leak, and whose? Verdict, ledger, suspects with evidence, growth that is no leak.
     Report(Box<report::ReportArgs>),
+    /// Growth of every group of stacks over all dumps: rate, interval, shape.
+    Trend(Box<trend::TrendArgs>),
     /// What grew and shrank between two dumps, captures, runs or builds.
     Diff(diff::DiffArgs),
     /// The heaviest owners of memory in a dump.
@@ -149,6 +152,7 @@ pub fn main() -> ExitCode {
         Command::Owners(args) => owners::run(args, &context),
         Command::Report(args) => report::run(&args, &context),
         Command::Diff(args) => diff::run(&args, &context),
+        Command::Trend(args) => trend::run(&args, &context),
         Command::Top(args) => top::run(&args, &context),
         Command::Tree(args) => view::tree(&args, &context),
         Command::Peek(args) => view::peek(&args, &context),

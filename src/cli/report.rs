@@ -6,7 +6,10 @@ use super::suppress::{self, SuppressArgs};
 use super::symbols::SymbolArgs;
 use super::{Context, Outcome};
 use crate::analysis::account;
+use crate::analysis::finding::FrameView;
+use crate::analysis::judge::Judged;
 use crate::analysis::triage::{self, Triage};
+use crate::analysis::view;
 use crate::capture::{self, OpenOptions};
 use crate::model::frame::Symbols;
 use crate::model::timeline::Timeline;
@@ -59,6 +62,18 @@ pub struct Triaged {
     pub notices: Vec<Notice>,
     /// The result.
     pub triage: Triage,
+}
+
+impl Triaged {
+    /// The frame where each judged group comes together, in the order of `triage.judged`.
+    pub fn places(&self) -> Vec<FrameView> {
+        let place = |judged: &Judged| {
+            let at = judged.group.place()?;
+            let frame = self.symbols.frames(at.address).get(at.depth as usize)?;
+            Some(view::frame(&self.timeline.stacks, &self.symbols, at.address, frame))
+        };
+        self.triage.judged.iter().map(|judged| place(judged).unwrap_or_default()).collect()
+    }
 }
 
 /// Opens, names and triages: what `report`, `check` and `trend` have in common.

@@ -13,6 +13,7 @@ pub mod sarif;
 pub mod speedscope;
 pub mod stacks_json;
 pub mod text;
+pub mod trend;
 pub mod triage_document;
 pub mod triage_json;
 pub mod views;
