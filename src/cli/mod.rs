@@ -17,8 +17,8 @@ pub mod rss;
 pub mod suppress;
 pub mod symbols;
 pub mod top;
-pub mod view;
 pub mod trend;
+pub mod view;
 
 use clap::{Args, Parser, Subcommand};
 use std::io::{IsTerminal, Write};
