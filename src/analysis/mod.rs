@@ -5,6 +5,7 @@ pub mod detect;
 pub mod diff;
 pub mod estimate;
 pub mod explain;
+pub mod explorer;
 pub mod export;
 pub mod filter;
 pub mod finding;

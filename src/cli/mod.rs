@@ -7,6 +7,7 @@ pub mod args;
 pub mod convert;
 pub mod diff;
 pub mod load;
+pub mod html;
 pub mod meta;
 pub mod open;
 pub mod output;

@@ -4,7 +4,7 @@ use super::args::{OutputArgs, TimeArgs};
 use super::output::Format;
 use super::suppress::{self, SuppressArgs};
 use super::symbols::SymbolArgs;
-use super::{Context, Outcome};
+use super::{Context, Outcome, html};
 use crate::analysis::account;
 use crate::analysis::finding::FrameView;
 use crate::analysis::judge::Judged;
@@ -78,6 +78,12 @@ impl Triaged {
 
 /// Opens, names and triages: what `report`, `check` and `trend` have in common.
 pub fn triaged(
+pub fn triaged(inputs: &[PathBuf], symbols: &SymbolArgs, time: &TimeArgs, counter: Option<&str>) -> anyhow::Result<Triaged> {
+    triaged_with(&OpenOptions::default(), inputs, symbols, time, counter)
+}
+/// The same with a choice of what is read.
+pub fn triaged_with(
+    options: &OpenOptions,
     inputs: &[PathBuf],
     symbols: &SymbolArgs,
     time: &TimeArgs,
@@ -86,6 +92,7 @@ pub fn triaged(
 ) -> anyhow::Result<Triaged> {
     let (mut suppressions, remarks) = suppress.load()?;
     let mut opened = capture::open(inputs, &OpenOptions::default())?;
+    let mut opened = capture::open(inputs, options)?;
     time.apply(&mut opened.timeline)?;
     if let Some(name) = counter {
         let known: Vec<&str> = opened.timeline.counters.iter().map(|c| c.name.as_str()).collect();
@@ -134,6 +141,9 @@ pub fn run(args: &ReportArgs, context: &Context) -> anyhow::Result<Outcome> {
     let format = args.output.format("report")?;
     let mut output = args.output.create(format)?;
     let done = triaged(&args.inputs, &args.symbols, &args.time, args.counter.as_deref(), &args.suppress)?;
+    // A page tells threads apart.
+    let reading = OpenOptions { threads: format == Format::Html };
+    let done = triaged_with(&reading, &args.inputs, &args.symbols, &args.time, args.counter.as_deref())?;
     let options = triage_document::Options {
         top: args.output.rows(SUSPECTS),
         all_frames: args.all_frames,
@@ -145,6 +155,10 @@ pub fn run(args: &ReportArgs, context: &Context) -> anyhow::Result<Outcome> {
         Format::Json => {
             let value = triage_json::value(&done.triage, &done.symbols, &done.notices, args.redact);
             writeln!(output, "{}", serde_json::to_string_pretty(&value)?)?;
+        }
+        Format::Html => {
+            let page = html::triage(&done.triage, &done.timeline, &done.symbols, &blocks(), args.redact, args.all_frames)?;
+            output.write_all(page.as_bytes())?;
         }
         Format::Markdown => output.write_all(markdown::render(&blocks()).as_bytes())?,
         _ => output.write_all(text::render(&blocks()).as_bytes())?,

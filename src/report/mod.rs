@@ -5,6 +5,7 @@ pub mod callgrind;
 pub mod document;
 pub mod dot;
 pub mod firefox;
+pub mod html;
 pub mod markdown;
 pub mod ownership;
 pub mod pprof;
