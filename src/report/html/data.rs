@@ -5,7 +5,7 @@
 
 use crate::analysis::estimate::Interval;
 use crate::analysis::explorer::{DumpCounts, Explorer};
-use crate::analysis::ledger::Ledger;
+use crate::analysis::ledger::{Ledger, RowKind};
 use crate::model::frame::Role;
 use crate::origin::printable;
 use flate2::{Compression, GzBuilder};
@@ -168,7 +168,7 @@ fn ledger(ledger: &Ledger) -> Value {
     json!({
         "at": ledger.snapshots,
         "rss": ledger.rss,
-        "rows": ledger.rows.iter().filter(|row| row.bytes.iter().any(|&b| b != 0)).map(|row| json!({
+        "rows": ledger.rows.iter().filter(|row| row.kind == RowKind::Unattributed || row.bytes.iter().any(|&b| b != 0)).map(|row| json!({
             "kind": row.kind.word(), "label": printable(&row.label), "basis": row.basis.to_string(), "bytes": row.bytes,
         })).collect::<Vec<_>>(),
     })

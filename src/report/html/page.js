@@ -550,7 +550,7 @@
       c.setTransform(ratio, 0, 0, ratio, 0, 0);
       c.clearRect(0, 0, this.total, height);
       const style = getComputedStyle(document.documentElement);
-      const ink = style.getPropertyValue("--ink"), page = style.getPropertyValue("--page"), accent = style.getPropertyValue("--accent"), hit = style.getPropertyValue("--hit");
+      const ink = style.getPropertyValue("--ink"), accent = style.getPropertyValue("--accent"), hit = style.getPropertyValue("--hit");
       c.font = `12px ${style.getPropertyValue("--mono")}`;
       c.textBaseline = "middle";
       const letter = c.measureText("0").width;
@@ -574,7 +574,6 @@
         c.lineWidth = 2;
         c.strokeRect(active[1] + 1, this.top(active[3]) + 1, Math.max(active[2] - 3, 2), ROW - 3);
       }
-      void page;
     }
 
     fit(v, room) {
@@ -1156,13 +1155,11 @@
   let chart, lit = -1;
 
   function buildChart() {
-    const plain = (value) => `${value}: ${marks[value].label}`;
     const select = (name, label) => {
       const input = element("select", { id: `mark-${name}`, onchange: () => set({ [name]: Number(input.value), zoom: state.zoom }) }, marks.map((mark, i) => element("option", { value: i }, `${i + 1}: ${mark.label}${mark.dump === null ? " (no dump)" : ""}`)));
       return [element("label", { class: "field" }, element("span", {}, label), input), input];
     };
     const [from, fromInput] = select("a", "From"), [to, toInput] = select("b", "To");
-    void plain;
     $("pair").replaceChildren(from, to,
       element("button", { type: "button", onclick: () => set({ a: 0, b: marks.length - 1 }) }, "Whole capture"),
       marks.length > 2 ? element("button", { type: "button", onclick: () => set({ a: Math.max(0, state.b - 1) }) }, "Last step only") : null);
@@ -1210,10 +1207,10 @@
     });
     if (line) drawing.append(svg("polyline", { class: "rss", points: line.map((value, i) => `${x(at[i]).toFixed(1)},${y(value).toFixed(1)}`).join(" ") }));
     const [xa, xb] = [x(state.a), x(state.b)];
-    drawing.append(svg("rect", { class: "chosen", x: xa, y: top, width: Math.max(0, xb - xa), height: height - top - bottom }));
+    drawing.append(...outside(xa, xb, left, width - right, top, height - bottom));
     const dense = (width - left - right) / marks.length < 5;
     marks.forEach((mark, i) => { if (!dense || i === state.a || i === state.b) drawing.append(svg("circle", { class: mark.dump === null ? "snap bare" : "snap", cx: x(i), cy: height - bottom + 9, r: 3.2 })); });
-    drawing.append(handle("a", "From", xa, top, height - bottom, x), handle("b", "To", xb, top, height - bottom, x));
+    drawing.append(handle("a", "From", xa, top, height - bottom), handle("b", "To", xb, top, height - bottom));
     const closest = (event) => {
       const area = drawing.getBoundingClientRect(), px = ((event.clientX - area.left) / area.width) * width;
       return marks.reduce((best, _, i) => (Math.abs(x(i) - px) < Math.abs(x(best) - px) ? i : best), 0);
@@ -1226,7 +1223,12 @@
     if (held) host.querySelector(`[data-handle=${held}]`)?.focus();
   }
 
-  function handle(name, label, px, top, bottom, x) {
+  /** What lies outside of the pair is veiled. */
+  function outside(from, to, left, right, top, bottom) {
+    return [[left, from], [to, right]].filter(([x1, x2]) => x2 > x1).map(([x1, x2]) => svg("rect", { class: "outside", x: x1, y: top, width: x2 - x1, height: bottom - top }));
+  }
+
+  function handle(name, label, px, top, bottom) {
     const i = state[name], last = marks.length - 1;
     const node = svg("g", { class: "handle", "data-handle": name, tabindex: 0, role: "slider", "aria-label": `${label} snapshot`, "aria-valuemin": 1, "aria-valuemax": last + 1, "aria-valuenow": i + 1, "aria-valuetext": `snapshot ${i + 1} of ${last + 1}, ${marks[i].label}` },
       svg("line", { x1: px, x2: px, y1: top - 6, y2: bottom }), svg("circle", { cx: px, cy: top - 12, r: 9 }), svg("text", { x: px, y: top - 8, "text-anchor": "middle" }, name.toUpperCase()));
@@ -1237,7 +1239,6 @@
       event.preventDefault();
       move(to);
     });
-    void x;
     return node;
   }
 
@@ -1295,6 +1296,7 @@
       const course = data.suspects[Number(section.dataset.suspect)], figure = section.querySelector(".trend");
       if (!course || course.levels.length < 2) continue;
       const at = marks.map((_, i) => i).filter((i) => marks[i].dump !== null);
+      figure.hidden = false;
       const width = Math.max(280, figure.clientWidth || 700), height = 120, left = 74, right = 12, top = 8, bottom = 20;
       const first = marks[0].x, length = Math.max(1, marks[marks.length - 1].x - first);
       const most = Math.max(1, ...course.high), x = (i) => left + ((marks[i].x - first) / length) * (width - left - right), y = (v) => top + (1 - v / most) * (height - top - bottom);
@@ -1302,11 +1304,11 @@
       const level = (mark) => course.levels[marks[mark].shows] ?? 0;
       const change = level(state.b) - level(state.a);
       const drawing = svg("svg", { viewBox: `0 0 ${width} ${height}`, width, height, role: "img", "aria-label": `Live bytes of this suspect, from ${bytes(course.levels[0])} to ${bytes(course.levels[course.levels.length - 1])}` },
-        svg("rect", { class: "chosen", x: x(state.a), y: top, width: Math.max(0, x(state.b) - x(state.a)), height: height - top - bottom }));
+        );
       for (const value of [0, most / 2, most]) drawing.append(svg("line", { class: "grid", x1: left, x2: width - right, y1: y(value), y2: y(value) }), svg("text", { class: "tick", x: left - 8, y: y(value) + 4, "text-anchor": "end" }, bytes(value)));
       drawing.append(svg("polygon", { class: "band", points: [...points(course.high), ...points(course.low).reverse()].join(" ") }), svg("polyline", { class: "level", points: points(course.levels).join(" ") }));
+      drawing.append(...outside(x(state.a), x(state.b), left, width - right, top, height - bottom));
       for (const i of at) drawing.append(svg("circle", { class: "snap", cx: x(i), cy: y(course.levels[marks[i].dump] ?? 0), r: 2.6 }));
-      figure.hidden = false;
       figure.replaceChildren(drawing, element("figcaption", { class: "quiet" }, `Live bytes of its stacks with their 95 % interval. From ${marks[state.a].label} to ${marks[state.b].label}: ${signedBytes(change)}.`));
     }
   }
@@ -1341,11 +1343,6 @@
     document.documentElement.dataset.ready = String(Number(document.documentElement.dataset.ready || 0) + 1);
   }
 
-  function redraw() {
-    for (const key of Object.keys(shown)) if (key === "layout") delete shown[key];
-    refresh();
-  }
-
   async function start() {
     prepare(await load());
     readState();
@@ -1358,9 +1355,9 @@
     }
     buildSuspects();
     refresh();
-    addEventListener("resize", debounce(redraw, 100));
+    addEventListener("resize", debounce(refresh, 100));
     addEventListener("hashchange", () => { readState(); refresh(); });
-    dark.addEventListener("change", redraw);
+    dark.addEventListener("change", refresh);
     addEventListener("beforeprint", () => { if (table) drawRows(true); });
     addEventListener("afterprint", () => { if (table) drawRows(); });
   }
