@@ -307,7 +307,9 @@ impl Builder {
         }
         let id = self.profile.locations.len() as u32;
         let lines = start..self.profile.lines.len() as u32;
-        self.profile.locations.push(Location { address: at.get(), mapping, lines });
+        // The topmost bit marks an address that was made up for a place without one.
+        let known = if mapping.is_none() && at.get() >> 63 == 1 { 0 } else { at.get() };
+        self.profile.locations.push(Location { address: known, mapping, lines });
         source.locations[address.index()] = Some(id);
         id
     }
@@ -359,6 +361,14 @@ pub struct Dump<'a> {
     pub stacks: &'a StackTable,
     /// Their names.
     pub symbols: &'a Symbols,
+    /// Which stacks are wanted, by id; `None` for all.
+    pub keep: Option<&'a [bool]>,
+}
+
+impl Dump<'_> {
+    fn wants(&self, stack: StackId) -> bool {
+        self.keep.is_none_or(|keep| keep.get(stack.index()).copied().unwrap_or(false))
+    }
 }
 
 /// Adds the stacks of a dump, by thread where the dump was read with its threads.
@@ -370,7 +380,7 @@ pub fn add_dump(builder: &mut Builder, dump: &Dump<'_>, filter: &Filter) {
         Sampling::Interval(bytes) => bytes.get(),
     };
     let mut source = builder.source(dump.stacks, dump.symbols, &dump.heap.mappings);
-    let estimates = by_stack(dump.heap, sampling);
+    let estimates = by_stack(dump, sampling);
     if dump.heap.thread_samples.is_empty() {
         for (stack, (live, accumulated)) in estimates {
             builder.add(&mut source, stack, None, live, accumulated);
@@ -405,8 +415,8 @@ pub fn add_difference(builder: &mut Builder, base: &Dump<'_>, current: &Dump<'_>
         Sampling::Exact => 1,
         Sampling::Interval(bytes) => bytes.get(),
     };
-    let before = by_stack(base.heap, filter.sampling(base.heap));
-    let after = by_stack(current.heap, filter.sampling(current.heap));
+    let before = by_stack(base, filter.sampling(base.heap));
+    let after = by_stack(current, filter.sampling(current.heap));
     let mut source = builder.source(current.stacks, current.symbols, &current.heap.mappings);
     if !std::ptr::eq(base.stacks, current.stacks) {
         for (stack, (live, accumulated)) in after {
@@ -435,10 +445,10 @@ pub fn add_difference(builder: &mut Builder, base: &Dump<'_>, current: &Dump<'_>
 }
 
 /// Estimates of every stack in the order of the dump, live and accumulated; each record is unsampled by itself.
-fn by_stack(heap: &HeapProfile, sampling: Sampling) -> Vec<(StackId, (Amount, Amount))> {
+fn by_stack(dump: &Dump<'_>, sampling: Sampling) -> Vec<(StackId, (Amount, Amount))> {
     let mut at: HashMap<StackId, usize, FxBuildHasher> = HashMap::default();
-    let mut all: Vec<(StackId, (Amount, Amount))> = Vec::with_capacity(heap.samples.len());
-    for sample in &heap.samples {
+    let mut all: Vec<(StackId, (Amount, Amount))> = Vec::with_capacity(dump.heap.samples.len());
+    for sample in dump.heap.samples.iter().filter(|sample| dump.wants(sample.stack)) {
         let live = Amount::of(&unsample(sample.live, sampling));
         let accumulated = Amount::of(&unsample(sample.accumulated, sampling));
         let index = *at.entry(sample.stack).or_insert_with(|| {
@@ -561,7 +571,7 @@ pub(crate) mod tests {
         let mut builder = Builder::new("app", redact);
         builder.about().comments.push("made by a test".to_owned());
         builder.about().unix_ms = Some(1_763_650_000_123);
-        add_dump(&mut builder, &Dump { heap: &heap, stacks: &stacks, symbols: &symbols }, &Filter::default());
+        add_dump(&mut builder, &Dump { heap: &heap, stacks: &stacks, symbols: &symbols, keep: None }, &Filter::default());
         builder.finish()
     }
 
@@ -589,7 +599,7 @@ pub(crate) mod tests {
     #[test]
     fn differences_add_up() {
         let (stacks, symbols, heap) = model(false);
-        let dump = Dump { heap: &heap, stacks: &stacks, symbols: &symbols };
+        let dump = Dump { heap: &heap, stacks: &stacks, symbols: &symbols, keep: None };
         let mut builder = Builder::new("same", false);
         add_difference(&mut builder, &dump, &dump, &Filter::default());
         assert_eq!(builder.finish().samples, [], "a dump less itself is nothing");
@@ -597,7 +607,7 @@ pub(crate) mod tests {
         more.samples[0].live.objects += 10;
         more.samples[0].live.bytes += 640;
         let mut builder = Builder::new("two builds", false);
-        add_difference(&mut builder, &dump, &Dump { heap: &more, stacks: &other, symbols: &other_symbols }, &Filter::default());
+        add_difference(&mut builder, &dump, &Dump { heap: &more, stacks: &other, symbols: &other_symbols, keep: None }, &Filter::default());
         let profile = builder.finish();
         assert_eq!(profile.samples.len(), 4);
         let p = -(-64.0f64 / 1024.0).exp_m1();

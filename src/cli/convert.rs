@@ -191,7 +191,7 @@ fn profile(input: &Named, (snapshot, heap): (&Snapshot, &HeapProfile), filter: &
     let about = builder.about();
     about.unix_ms = is_timed(snapshot).then_some(snapshot.unix_ms);
     about.comments = comments(snapshot, heap, filter, redact);
-    add_dump(&mut builder, &Dump { heap, stacks: &input.timeline.stacks, symbols: &input.symbols }, filter);
+    add_dump(&mut builder, &Dump { heap, stacks: &input.timeline.stacks, symbols: &input.symbols, keep: None }, filter);
     builder.finish()
 }
 

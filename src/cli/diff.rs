@@ -2,14 +2,16 @@
 
 use super::args::{ByArgs, FilterArgs, OutputArgs, SampleArgs, TimeArgs};
 use super::load::{self, Named};
-use super::output::Format;
+use super::output::{Format, Output};
 use super::symbols::SymbolArgs;
 use super::top::ROWS;
-use super::{Context, Outcome, view};
+use super::{Context, Outcome, html, view};
 use crate::analysis::diff::{Change, DiffOptions, Match, independent, independent_change, same_process, total_of};
+use crate::analysis::export::{Builder, Dump, add_difference};
 use crate::analysis::filter::{Filter, Measure};
-use crate::analysis::places::{By, NameMatch, Places, Shown};
+use crate::analysis::places::{By, NameMatch, Places, Shown, Walk};
 use crate::analysis::tree::Paths;
+use crate::model::heap::HeapProfile;
 use crate::capture::{self, OpenOptions, Opened};
 use crate::model::frame::{ModuleSymbols, Symbols};
 use crate::model::snapshot::Part;
@@ -283,7 +285,19 @@ fn show(_command: &str, sides: Sides, options: Options<'_>, context: &Context) -
     let (modules, notices) = (sides.modules(), sides.notices());
     let about = sides.about(table.by(), (measure, by.cum), filters, &modules, &notices)?;
     let all = output_args.rows(usize::MAX);
+    let title = format!("heaptriage diff: {} to {}", side_name(&sides.base, sides.base_at), side_name(sides.current(), sides.current_at));
     let text = match format {
+        Format::Pprof => {
+            pprof_of(&sides, &filter, &title, &about, &mut output)?;
+            String::new()
+        }
+        Format::Html => {
+            let text = text::diff(&about, &table, &diff, output_args.rows(ROWS), crate::report::views::Look::default());
+            let base = html::Side { timeline: &sides.base.opened.timeline, symbols: &sides.base.symbols, at: sides.base_at };
+            let named = sides.current();
+            let current = html::Side { timeline: &named.opened.timeline, symbols: &named.symbols, at: sides.current_at };
+            html::dumps(&title, &text, Some(base), current, &filter, measure)?
+        }
         Format::Json => json::diff(&about, &table, &diff, all),
         Format::Csv => csv::diff(&about, &table, &diff, all),
         Format::Jeprof => jeprof::diff(&about, &table, &diff, all, samples.show_bytes()),
@@ -293,4 +307,41 @@ fn show(_command: &str, sides: Sides, options: Options<'_>, context: &Context) -
     output.finish()?;
     context.notices(&notices);
     Ok(Outcome::Done)
+}
+
+/// What people know a side by.
+fn side_name(named: &Named, at: usize) -> String {
+    let name = named.opened.timeline.snapshots.get(at).map_or("", |s| s.file(Part::Heap).unwrap_or(&s.name));
+    crate::origin::printable(name).into_owned()
+}
+
+/// Writes the difference as pprof: every frame, of the stacks that the filter keeps.
+fn pprof_of(sides: &Sides, filter: &Filter, title: &str, about: &About<'_>, out: &mut Output) -> anyhow::Result<()> {
+    if filter.hide.is_some() || filter.show.is_some() || filter.show_from.is_some() || filter.thread.is_some() {
+        bail!("pprof is written with every frame and thread\n  help: pass -hide, -show, -show_from or -tagfocus to `go tool pprof` instead");
+    }
+    let current = sides.current();
+    let kept = |named: &Named, heap: &HeapProfile| {
+        let mut table = Places::new(crate::analysis::places::By::Function, NameMatch::Exact);
+        let stacks = &named.opened.timeline.stacks;
+        let mut shown = Shown::new(&mut table, stacks, &named.symbols, filter);
+        let mut walk = Walk::default();
+        let mut keep: Vec<bool> = stacks.ids().map(|stack| shown.walk(stack, &table, &mut walk)).collect();
+        for sample in heap.samples.iter().filter(|sample| !filter.size_fits(sample.live)) {
+            keep[sample.stack.index()] = false;
+        }
+        keep
+    };
+    let (base_heap, current_heap) = (sides.base.profile(sides.base_at)?, current.profile(sides.current_at)?);
+    let (keep_base, keep_current) = (kept(&sides.base, base_heap), kept(current, current_heap));
+    let mut builder = Builder::new(title, false);
+    builder.about().comments = std::iter::once(format!("{title}; values are estimates of the change"))
+        .chain(about.filters.iter().map(|filter| format!("filter {filter}")))
+        .collect();
+    let snapshot = &current.opened.timeline.snapshots[sides.current_at];
+    builder.about().unix_ms = snapshot.time_source.is_time().then_some(snapshot.unix_ms);
+    let base = Dump { heap: base_heap, stacks: &sides.base.opened.timeline.stacks, symbols: &sides.base.symbols, keep: Some(&keep_base) };
+    let current = Dump { heap: current_heap, stacks: &current.opened.timeline.stacks, symbols: &current.symbols, keep: Some(&keep_current) };
+    add_difference(&mut builder, &base, &current, filter);
+    Ok(crate::report::pprof::write(&builder.finish(), out)?)
 }

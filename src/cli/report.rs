@@ -78,9 +78,15 @@ impl Triaged {
 
 /// Opens, names and triages: what `report`, `check` and `trend` have in common.
 pub fn triaged(
-pub fn triaged(inputs: &[PathBuf], symbols: &SymbolArgs, time: &TimeArgs, counter: Option<&str>) -> anyhow::Result<Triaged> {
-    triaged_with(&OpenOptions::default(), inputs, symbols, time, counter)
+    inputs: &[PathBuf],
+    symbols: &SymbolArgs,
+    time: &TimeArgs,
+    counter: Option<&str>,
+    suppress: &SuppressArgs,
+) -> anyhow::Result<Triaged> {
+    triaged_with(&OpenOptions::default(), inputs, symbols, time, counter, suppress)
 }
+
 /// The same with a choice of what is read.
 pub fn triaged_with(
     options: &OpenOptions,
@@ -91,7 +97,6 @@ pub fn triaged_with(
     suppress: &SuppressArgs,
 ) -> anyhow::Result<Triaged> {
     let (mut suppressions, remarks) = suppress.load()?;
-    let mut opened = capture::open(inputs, &OpenOptions::default())?;
     let mut opened = capture::open(inputs, options)?;
     time.apply(&mut opened.timeline)?;
     if let Some(name) = counter {
@@ -140,10 +145,9 @@ fn name_addresses(opened: &capture::Opened, args: &SymbolArgs) -> (Symbols, Vec<
 pub fn run(args: &ReportArgs, context: &Context) -> anyhow::Result<Outcome> {
     let format = args.output.format("report")?;
     let mut output = args.output.create(format)?;
-    let done = triaged(&args.inputs, &args.symbols, &args.time, args.counter.as_deref(), &args.suppress)?;
     // A page tells threads apart.
     let reading = OpenOptions { threads: format == Format::Html };
-    let done = triaged_with(&reading, &args.inputs, &args.symbols, &args.time, args.counter.as_deref())?;
+    let done = triaged_with(&reading, &args.inputs, &args.symbols, &args.time, args.counter.as_deref(), &args.suppress)?;
     let options = triage_document::Options {
         top: args.output.rows(SUSPECTS),
         all_frames: args.all_frames,

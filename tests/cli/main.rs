@@ -1,6 +1,8 @@
 //! Whole-binary tests and tests over the committed fixtures: one crate, so that it links once.
 
+mod browser;
 mod captures;
+mod formats;
 mod hostile;
 mod inputs;
 mod layouts;
