@@ -133,8 +133,7 @@ impl Collect {
             let sum = sums.entry(stack).or_default();
             *sum = (sum.0.plus(sample.live), sum.1.plus(sample.accumulated));
         }
-        let mut counts: Vec<Counts> =
-            sums.into_iter().map(|(stack, (live, accumulated))| Counts { stack, live, accumulated }).collect();
+        let mut counts: Vec<Counts> = sums.into_iter().map(|(stack, (live, accumulated))| Counts { stack, live, accumulated }).collect();
         counts.sort_unstable_by_key(|counts| counts.stack);
         let names: Vec<u32> = heap
             .threads

@@ -11,9 +11,9 @@ use crate::analysis::export::{Builder, Dump, add_difference};
 use crate::analysis::filter::{Filter, Measure};
 use crate::analysis::places::{By, NameMatch, Places, Shown, Walk};
 use crate::analysis::tree::Paths;
-use crate::model::heap::HeapProfile;
 use crate::capture::{self, OpenOptions, Opened};
 use crate::model::frame::{ModuleSymbols, Symbols};
+use crate::model::heap::HeapProfile;
 use crate::model::snapshot::Part;
 use crate::origin::Notice;
 use crate::report::views::{About, csv, jeprof, json, text};
@@ -318,7 +318,9 @@ fn side_name(named: &Named, at: usize) -> String {
 /// Writes the difference as pprof: every frame, of the stacks that the filter keeps.
 fn pprof_of(sides: &Sides, filter: &Filter, title: &str, about: &About<'_>, out: &mut Output) -> anyhow::Result<()> {
     if filter.hide.is_some() || filter.show.is_some() || filter.show_from.is_some() || filter.thread.is_some() {
-        bail!("pprof is written with every frame and thread\n  help: pass -hide, -show, -show_from or -tagfocus to `go tool pprof` instead");
+        bail!(
+            "pprof is written with every frame and thread\n  help: pass -hide, -show, -show_from or -tagfocus to `go tool pprof` instead"
+        );
     }
     let current = sides.current();
     let kept = |named: &Named, heap: &HeapProfile| {
@@ -341,7 +343,8 @@ fn pprof_of(sides: &Sides, filter: &Filter, title: &str, about: &About<'_>, out:
     let snapshot = &current.opened.timeline.snapshots[sides.current_at];
     builder.about().unix_ms = snapshot.time_source.is_time().then_some(snapshot.unix_ms);
     let base = Dump { heap: base_heap, stacks: &sides.base.opened.timeline.stacks, symbols: &sides.base.symbols, keep: Some(&keep_base) };
-    let current = Dump { heap: current_heap, stacks: &current.opened.timeline.stacks, symbols: &current.symbols, keep: Some(&keep_current) };
+    let current =
+        Dump { heap: current_heap, stacks: &current.opened.timeline.stacks, symbols: &current.symbols, keep: Some(&keep_current) };
     add_difference(&mut builder, &base, &current, filter);
     Ok(crate::report::pprof::write(&builder.finish(), out)?)
 }

@@ -48,7 +48,14 @@ pub struct Side<'a> {
 ///
 /// # Errors
 /// Those of the template: none is expected.
-pub fn dumps(title: &str, text: &str, base: Option<Side<'_>>, current: Side<'_>, filter: &Filter, measure: Measure) -> anyhow::Result<String> {
+pub fn dumps(
+    title: &str,
+    text: &str,
+    base: Option<Side<'_>>,
+    current: Side<'_>,
+    filter: &Filter,
+    measure: Measure,
+) -> anyhow::Result<String> {
     let mut collect = Collect::new(false);
     let empty = AddressSpace::default();
     let mut marks = Vec::new();

@@ -6,8 +6,8 @@
 pub mod args;
 pub mod convert;
 pub mod diff;
-pub mod load;
 pub mod html;
+pub mod load;
 pub mod meta;
 pub mod open;
 pub mod output;

@@ -18,15 +18,20 @@ struct Browser {
 impl Browser {
     /// `None` where the browser is not installed and need not be.
     fn start() -> Option<Browser> {
-        let installed = |name: &str| std::env::var_os("PATH").is_some_and(|paths| std::env::split_paths(&paths).any(|dir| dir.join(name).is_file()));
+        let installed =
+            |name: &str| std::env::var_os("PATH").is_some_and(|paths| std::env::split_paths(&paths).any(|dir| dir.join(name).is_file()));
         let found = installed("chromium") && installed("chromedriver");
-        assert!(found || std::env::var_os("HEAPTRIAGE_REQUIRE_TOOLS").is_none(), "chromium and chromedriver are required and not installed");
+        assert!(
+            found || std::env::var_os("HEAPTRIAGE_REQUIRE_TOOLS").is_none(),
+            "chromium and chromedriver are required and not installed"
+        );
         if !found {
             eprintln!("did not run: chromium or chromedriver is not installed");
             return None;
         }
         let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        let driver = Command::new("chromedriver").arg(format!("--port={port}")).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        let driver =
+            Command::new("chromedriver").arg(format!("--port={port}")).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
         let profile = tempfile::tempdir().unwrap();
         let mut browser = Browser { driver, port, session: String::new(), _profile: profile };
         let deadline = Instant::now() + Duration::from_secs(30);
@@ -35,8 +40,15 @@ impl Browser {
             std::thread::sleep(Duration::from_millis(50));
         }
         let mut args: Vec<String> = [
-            "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
-            "--disable-component-update", "--disable-sync", "--window-size=1300,1000",
+            "--headless",
+            "--no-sandbox",
+            "--disable-gpu",
+            "--disable-quic",
+            "--no-first-run",
+            "--disable-background-networking",
+            "--disable-component-update",
+            "--disable-sync",
+            "--window-size=1300,1000",
         ]
         .map(str::to_owned)
         .to_vec();
@@ -51,7 +63,8 @@ impl Browser {
         let mut stream = TcpStream::connect(("127.0.0.1", self.port)).unwrap();
         stream.set_read_timeout(Some(Duration::from_secs(120))).unwrap();
         let body = if method == "POST" { body.to_string() } else { String::new() };
-        write!(stream, "{method} {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\nContent-Length: {}\r\n\r\n{body}", body.len()).unwrap();
+        write!(stream, "{method} {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\nContent-Length: {}\r\n\r\n{body}", body.len())
+            .unwrap();
         let mut reader = BufReader::new(stream);
         let mut length = 0;
         loop {
@@ -98,7 +111,11 @@ impl Browser {
     fn settle(&self, than: u64) {
         let deadline = Instant::now() + Duration::from_secs(60);
         while self.drawn() <= than {
-            assert!(Instant::now() < deadline, "the page does not draw: {}", self.text("return document.getElementById('trouble').textContent"));
+            assert!(
+                Instant::now() < deadline,
+                "the page does not draw: {}",
+                self.text("return document.getElementById('trouble').textContent")
+            );
             std::thread::sleep(Duration::from_millis(20));
         }
     }
@@ -159,7 +176,8 @@ fn page(directory: &Path, command: &str) -> PathBuf {
     file
 }
 
-const TYPE: &str = "const field = document.querySelector(arguments_[0]); field.value = arguments_[1]; field.dispatchEvent(new Event('input'));";
+const TYPE: &str =
+    "const field = document.querySelector(arguments_[0]); field.value = arguments_[1]; field.dispatchEvent(new Event('input'));";
 
 fn typing(selector: &str, value: &str) -> String {
     format!("const arguments_ = {}; {TYPE}", json!([selector, value]))
@@ -176,7 +194,8 @@ fn the_report_as_a_page() {
 
     // Choosing a pair changes ledger, suspects, flame view and table, and the address.
     let rss = || browser.text("return document.querySelector('#ledger tr.total').innerText.replace(/\\s+/g, ' ')");
-    let (whole, detail, rows) = (rss(), browser.text("return document.querySelector('#detail').innerText"), "return document.querySelector('#table p').innerText");
+    let (whole, detail, rows) =
+        (rss(), browser.text("return document.querySelector('#detail').innerText"), "return document.querySelector('#table p').innerText");
     let all = browser.text(rows);
     browser.act("const to = document.getElementById('mark-b'); to.value = 3; to.dispatchEvent(new Event('change'));");
     assert_ne!(rss(), whole);
@@ -184,10 +203,13 @@ fn the_report_as_a_page() {
     assert_ne!(browser.text(rows), all);
     assert!(browser.text("return location.hash").contains("b=3"));
     assert!(browser.text("return document.querySelector('.trend figcaption').innerText").contains("to 14 s"));
-    browser.act("document.querySelector('[data-handle=a]').dispatchEvent(new KeyboardEvent('keydown', {key: 'ArrowRight', bubbles: true}))");
+    browser
+        .act("document.querySelector('[data-handle=a]').dispatchEvent(new KeyboardEvent('keydown', {key: 'ArrowRight', bubbles: true}))");
     assert_eq!(browser.text("return document.querySelector('[data-handle=a]').getAttribute('aria-valuenow')"), "2");
     let click = |shift: bool, at: f64| {
-        format!("const area = document.querySelector('#chart svg'), box = area.getBoundingClientRect(); area.dispatchEvent(new MouseEvent('click', {{clientX: box.left + box.width * {at}, clientY: box.top + 100, shiftKey: {shift}, bubbles: true}}))")
+        format!(
+            "const area = document.querySelector('#chart svg'), box = area.getBoundingClientRect(); area.dispatchEvent(new MouseEvent('click', {{clientX: box.left + box.width * {at}, clientY: box.top + 100, shiftKey: {shift}, bubbles: true}}))"
+        )
     };
     browser.act(&click(false, 0.99));
     browser.act(&click(true, 0.26));
@@ -217,7 +239,9 @@ fn the_report_as_a_page() {
     browser.act(&typing("input[name=ignore]", ""));
 
     // Keyboard: down to the first callee, Enter zooms, Escape zooms out, s shows callers and callees.
-    let key = |key: &str| format!("document.querySelector('#flame .canvas').dispatchEvent(new KeyboardEvent('keydown', {{key: '{key}', bubbles: true}}))");
+    let key = |key: &str| {
+        format!("document.querySelector('#flame .canvas').dispatchEvent(new KeyboardEvent('keydown', {{key: '{key}', bubbles: true}}))")
+    };
     browser.js("document.querySelector('#flame .canvas').focus()");
     browser.js(&key("ArrowDown"));
     browser.js(&key("ArrowDown"));
@@ -237,7 +261,9 @@ fn the_report_as_a_page() {
     assert!(browser.text("return location.hash").contains("frames=all"));
     for by in ["crate", "line", "thread"] {
         if browser.js(&format!("return !!document.querySelector('select[name=by] option[value={by}]')")) == json!(true) {
-            browser.act(&format!("const by = document.querySelector('select[name=by]'); by.value = '{by}'; by.dispatchEvent(new Event('change'))"));
+            browser.act(&format!(
+                "const by = document.querySelector('select[name=by]'); by.value = '{by}'; by.dispatchEvent(new Event('change'))"
+            ));
         }
     }
     for mode in ["live", "difference", "growth"] {
@@ -270,7 +296,8 @@ fn the_page_and_the_command_line_agree() {
     let says = browser.text("return document.querySelector('#table p').innerText");
     let mib = |key: &str| format!("{:.1} MiB", diff["total"][key].as_f64().unwrap() / 1024.0 / 1024.0);
     assert!(says.contains(&mib("current_bytes")) && says.contains(&mib("delta_bytes")), "{says} {}", diff["total"]);
-    browser.act("const group = document.querySelector('select[name=group]'); group.value = 'owner'; group.dispatchEvent(new Event('change'))");
+    browser
+        .act("const group = document.querySelector('select[name=group]'); group.value = 'owner'; group.dispatchEvent(new Event('change'))");
     let first = browser.text("return document.querySelector('#table tbody tr:nth-child(2)').innerText.replace(/\\s+/g, ' ')");
     let row = &diff["rows"][0];
     let interval = |key: &str| format!("{:.1} MiB", row["interval"][key].as_f64().unwrap() / 1024.0 / 1024.0);

@@ -16,7 +16,8 @@ fn run(args: &[&str]) -> Output {
 #[track_caller]
 fn convert(capture: &str, to: &str) -> Vec<u8> {
     let (input, binary) = (captures().join(capture), captures().join("bin/quarryd"));
-    let output = run(&["-q", "convert", input.to_str().unwrap(), "--no-cache", "--binary", binary.to_str().unwrap(), "--to", to, "-o", "-"]);
+    let output =
+        run(&["-q", "convert", input.to_str().unwrap(), "--no-cache", "--binary", binary.to_str().unwrap(), "--to", to, "-o", "-"]);
     assert!(output.status.success(), "{to}: {}", String::from_utf8_lossy(&output.stderr));
     output.stdout
 }
@@ -97,7 +98,9 @@ fn our_own_reader_agrees_with_what_we_write() {
 fn a_difference_as_pprof_is_the_sum_of_the_rows_of_diff() {
     let directory = tempfile::tempdir().unwrap();
     let (file, input, binary) = (directory.path().join("diff.pb.gz"), captures().join("queries"), captures().join("bin/quarryd"));
-    let args = |format: &'static str| ["-q", "diff", input.to_str().unwrap(), "--no-cache", "--binary", binary.to_str().unwrap(), "--format", format].map(str::to_owned);
+    let args = |format: &'static str| {
+        ["-q", "diff", input.to_str().unwrap(), "--no-cache", "--binary", binary.to_str().unwrap(), "--format", format].map(str::to_owned)
+    };
     let text = run(&args("json").iter().map(String::as_str).collect::<Vec<_>>());
     let delta = json(&text.stdout)["total"]["delta_bytes"].as_f64().unwrap();
     let mut pprof_args = args("pprof").to_vec();

@@ -102,13 +102,28 @@ struct Section {
 #[derive(Serialize)]
 #[serde(tag = "is", rename_all = "lowercase")]
 enum Item {
-    Paragraph { text: String },
-    Table { table: TableView },
-    Stack { lines: Vec<LineView> },
-    Labeled { label: &'static str, texts: Vec<String> },
-    Code { label: &'static str, lines: Vec<String> },
+    Paragraph {
+        text: String,
+    },
+    Table {
+        table: TableView,
+    },
+    Stack {
+        lines: Vec<LineView>,
+    },
+    Labeled {
+        label: &'static str,
+        texts: Vec<String>,
+    },
+    Code {
+        label: &'static str,
+        lines: Vec<String>,
+    },
     /// A figure and what it is of.
-    Entry { figure: String, text: String },
+    Entry {
+        figure: String,
+        text: String,
+    },
 }
 
 #[derive(Serialize)]
