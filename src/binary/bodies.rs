@@ -15,7 +15,7 @@ use super::dwarf::{Reader, Unit};
 use super::names;
 use super::texts::{TextId, Texts};
 use super::type_name;
-use super::types::{PathId, TypeId, TypeKind, TypeTable};
+use super::types::{PathId, TypeId, TypeKind, TypeTable, file_name};
 use super::units::{EntryOffset, UnitPlan, Units};
 use gimli::{AttributeValue, EntriesRaw, UnitOffset};
 use hashbrown::{HashMap, HashSet};
@@ -51,6 +51,8 @@ pub struct FunctionName {
     pub directory: Option<String>,
     /// Line of the declaration.
     pub line: u32,
+    /// What it returns; `None` for nothing, and without types.
+    pub returns: Option<TypeId>,
 }
 
 /// A type argument of a function.
@@ -105,10 +107,8 @@ pub struct Body {
     pub ranges: Vec<(u64, u64)>,
     /// Inlined calls; outer ones before inner ones.
     pub inlined: Vec<Inlined>,
-    /// Variables and parameters with a type, in order of entries; shared ones of an inlined function are not repeated per line.
+    /// Variables and parameters with a type, in order of entries.
     pub locals: Vec<Local>,
-    /// What it returns.
-    pub returns: Option<TypeId>,
 }
 
 /// Functions of a binary's user code and dependencies.
@@ -264,10 +264,6 @@ impl Functions {
             match abbreviation.tag() {
                 gimli::DW_TAG_subprogram if depth == 0 => {
                     body.ranges = attributes.ranges(units, plan, unit);
-                    body.returns = attributes
-                        .type_entry
-                        .and_then(|entry| types.at(entry))
-                        .or_else(|| self.origin_type(units, types, attributes.origin));
                 }
                 _ if outer.skip => {}
                 gimli::DW_TAG_inlined_subroutine if body.inlined.len() < MOST_INLINED => {
@@ -323,19 +319,6 @@ impl Functions {
         let Some(found) = BodyAttributes::at(units, origin_plan, &origin_unit, origin) else { return (None, TextId::default(), 0) };
         let name = found.name.and_then(|value| text(&origin_unit, origin_plan, value)).map(|name| self.texts.intern_bytes(name.slice()));
         (found.type_entry.and_then(|entry| types.at(entry)), name.unwrap_or_default(), found.line)
-    }
-
-    fn origin_type(&self, units: &Units<'_>, types: &TypeTable, origin: Option<EntryOffset>) -> Option<TypeId> {
-        let mut at = origin?;
-        for _ in 0..LONGEST_ORIGIN {
-            let plan = units.plan_of(at)?;
-            let found = BodyAttributes::at(units, plan, &*units.cached(plan)?, at)?;
-            if let Some(entry) = found.type_entry {
-                return types.at(entry);
-            }
-            at = found.origin?;
-        }
-        None
     }
 }
 
@@ -665,9 +648,12 @@ fn read_name(units: &Units<'_>, types: &TypeTable, entry: EntryOffset) -> Functi
         if found.line == 0 {
             found.line = attributes.line;
         }
+        found.returns = found.returns.or_else(|| types.at(attributes.type_entry?));
         if let (None, Some(file)) = (&found.file, attributes.file) {
-            found.file = file_name(units, plan, &unit, file);
-            found.directory = unit.comp_dir.map(|directory| directory.to_string_lossy().into_owned());
+            if let Some(file) = file_name(units, plan, &unit, file) {
+                found.file = Some(file.name);
+                found.directory = Some(file.directory);
+            }
         }
         if found.arguments.is_empty() {
             found.arguments = template_arguments(units, types, plan, &unit, at);
@@ -687,9 +673,15 @@ fn read_name(units: &Units<'_>, types: &TypeTable, entry: EntryOffset) -> Functi
         }
     };
     found.path = type_name::without_arguments(&path);
+    let printed = type_name::type_arguments(&found.name);
     if found.arguments.is_empty() {
-        let from_name = type_name::type_arguments(&found.name).into_iter();
-        found.arguments = from_name.map(|name| Argument { parameter: String::new(), name: name.to_owned(), type_id: None }).collect();
+        found.arguments =
+            printed.into_iter().map(|name| Argument { parameter: String::new(), name: name.to_owned(), type_id: None }).collect();
+    } else if found.arguments.len() == printed.len() {
+        // The entry of `[u8]` as a parameter is that of `u8`; the printed name is right.
+        for (argument, name) in found.arguments.iter_mut().zip(printed) {
+            name.clone_into(&mut argument.name);
+        }
     }
     found
 }
@@ -726,25 +718,4 @@ fn template_arguments<'d>(units: &Units<'d>, types: &TypeTable, plan: &UnitPlan<
         });
     }
     found
-}
-
-/// The path of a file of a unit's line table, without the compiler's working directory in front.
-fn file_name<'d>(units: &Units<'d>, plan: &UnitPlan<'d>, unit: &Unit<'d>, index: u64) -> Option<String> {
-    let header = unit.line_program.as_ref()?.header();
-    let file = header.file(index)?;
-    let text = |value| units.dwarf(plan).attr_string(unit, value).ok().map(|text| text.to_string_lossy().into_owned());
-    let name = text(file.path_name())?;
-    let mut path = String::new();
-    if !name.starts_with('/')
-        && let Some(directory) = file.directory(header).and_then(text)
-    {
-        path = directory;
-    }
-    if !path.is_empty() && !path.ends_with('/') {
-        path.push('/');
-    }
-    path.push_str(&name);
-    let directory = unit.comp_dir.map(|directory| directory.to_string_lossy().into_owned()).unwrap_or_default();
-    let relative = path.strip_prefix(&directory).filter(|_| !directory.is_empty()).and_then(|rest| rest.strip_prefix('/'));
-    Some(relative.unwrap_or(&path).to_owned())
 }

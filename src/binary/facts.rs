@@ -50,6 +50,8 @@ pub struct Callee {
     pub name: Option<u32>,
     /// Index into [`OwnershipFacts::functions`]; `None` for functions that were not looked at.
     pub function: Option<u32>,
+    /// It never returns: panics, aborts, resumes unwinding. Told by its code.
+    pub never_returns: bool,
 }
 
 /// A function with everything known of it.
@@ -104,6 +106,9 @@ pub struct OwnershipFacts {
     pub glue: GlueGraph,
     /// Drop glue inlined in drop glue, as type names: what the first's destructor destroys.
     pub nested: Vec<(String, String)>,
+    /// Closures that run once: passed to `OnceLock::get_or_init` and its like. As the debug information names their
+    /// environments, sorted.
+    pub once_closures: Vec<String>,
     /// Paths of types with a `Drop` implementation, without arguments, sorted.
     pub drop_impls: Vec<String>,
 }
@@ -119,6 +124,8 @@ pub struct Options {
 
 /// Wrappers of wrappers of functions that skip a drop: how far callers are followed.
 const DEEPEST_WRAPPER: usize = 4;
+/// Bytes of an entry of the procedure linkage table.
+const PLT_ENTRY: u64 = 16;
 /// Functions that are looked at in full.
 const MOST_FUNCTIONS: usize = 200_000;
 
@@ -172,6 +179,7 @@ pub fn ownership_facts(path: &Path, options: &Options) -> Result<OwnershipFacts,
         missing_split: units.missing_split,
         damaged: units.damaged,
         unwinds: bodies.iter().any(|function| !function.call_sites.is_empty()),
+        once_closures: once_closures(&types),
         drop_impls: drop_impls(symbols),
         functions: bodies,
         names: functions.names,
@@ -221,6 +229,30 @@ fn counted(name: &FunctionName) -> Option<String> {
     let owner = name.path.strip_suffix("::drop_slow")?;
     let argument = name.arguments.first()?;
     Some(format!("{owner}<{}>", argument.name))
+}
+
+/// Closures among the type arguments of functions that run what they are given once.
+fn once_closures(types: &TypeTable) -> Vec<String> {
+    const ONCE: [&str; 7] =
+        ["get_or_init", "get_or_try_init", "get_or_init_private", "call_once_force", "initialize", "force", "call_once_slow"];
+    let mut found: Vec<String> = Vec::new();
+    let mut seen: HashSet<u32, FxBuildHasher> = HashSet::default();
+    for function in types.functions.iter().filter(|function| function.path != 0) {
+        if !seen.insert(function.path) {
+            continue;
+        }
+        let (_, name) = types.split(function.path);
+        let is_once = ONCE.contains(&type_name::base(name))
+            && matches!(types.root(function.path), "std" | "core" | "once_cell" | "lazy_static" | "spin");
+        if is_once {
+            found.extend(
+                type_name::type_arguments(name).into_iter().filter(|argument| argument.contains("{closure_env#")).map(str::to_owned),
+            );
+        }
+    }
+    found.sort_unstable();
+    found.dedup();
+    found
 }
 
 fn drop_impls(symbols: &ElfFile) -> Vec<String> {
@@ -332,6 +364,7 @@ impl Reader<'_, '_> {
                     break;
                 }
                 let Some(body) = self.functions.load(self.units, self.types, entry) else { continue };
+                self.name_by_symbol(&body);
                 let name = &self.functions.names[body.name as usize];
                 if !name.arguments.is_empty() || !body.locals.is_empty() {
                     targets.extend(body.ranges.first().map(|range| range.0));
@@ -369,6 +402,23 @@ impl Reader<'_, '_> {
         let linkage = String::from_utf8_lossy(symbol.name);
         let name = names::demangle(&linkage).into_owned();
         FunctionName { path: type_name::without_arguments(&name), name, ..FunctionName::default() }
+    }
+
+    /// Line tables name functions without their path: the symbol has it, and the line table the file.
+    fn name_by_symbol(&mut self, body: &Body) {
+        let Some(&(start, _)) = body.ranges.first() else { return };
+        if self.functions.names[body.name as usize].path.contains("::") {
+            return;
+        }
+        let symbol = self.symbol_name(start);
+        let line = self.lines(body.entry, &[start]).first().map(|&(_, line)| line);
+        let name = &mut self.functions.names[body.name as usize];
+        if symbol.path.contains("::") {
+            name.path = symbol.path;
+        }
+        if name.line == 0 {
+            name.line = line.unwrap_or(0);
+        }
     }
 
     fn with_code(&self, body: Body) -> Function {
@@ -428,13 +478,15 @@ impl Reader<'_, '_> {
         targets.dedup();
         let by_start: HashMap<u64, u32, FxBuildHasher> =
             (0..).zip(functions).filter_map(|(index, function)| Some((function.body.ranges.first()?.0, index))).collect();
+        let mut returns: HashMap<u64, bool, FxBuildHasher> = HashMap::default();
         targets
             .into_iter()
             .map(|address| {
                 let destroys = self.glue.at(address).and_then(|destructor| destructor.subject.clone());
                 let function = by_start.get(&address).copied();
+                let never_returns = !self.returns(address, &mut returns);
                 if let Some(import) = self.memory.import(address) {
-                    return Callee { address, path: import.to_owned(), ..Callee::default() };
+                    return Callee { address, path: import.to_owned(), never_returns, ..Callee::default() };
                 }
                 let place = self.functions.at(address).filter(|place| place.start == address);
                 let name = place.map(|place| self.functions.name(self.units, self.types, place.entry));
@@ -442,9 +494,63 @@ impl Reader<'_, '_> {
                     Some(name) => self.functions.names[name as usize].path.clone(),
                     None => self.symbol_name(address).path,
                 };
-                Callee { address, path, destroys, name, function }
+                Callee { address, path, destroys, name, function, never_returns }
             })
             .collect()
+    }
+
+    /// Whether the function at an address has a way back to its caller. Follows tail jumps; what cannot be read returns.
+    fn returns(&self, address: u64, known: &mut HashMap<u64, bool, FxBuildHasher>) -> bool {
+        /// Tail jumps that are followed: shims of panics are two deep.
+        const MOST_JUMPS: usize = 16;
+        /// C functions without a way back, as imports or through the procedure linkage table.
+        const NEVER: [&str; 10] = [
+            "abort",
+            "exit",
+            "_exit",
+            "_Exit",
+            "quick_exit",
+            "longjmp",
+            "pthread_exit",
+            "_Unwind_Resume",
+            "__cxa_rethrow",
+            "__stack_chk_fail",
+        ];
+        if let Some(&known) = known.get(&address) {
+            return known;
+        }
+        let mut queue = vec![address];
+        let mut seen = vec![address];
+        let mut answer = false;
+        while let Some(at) = queue.pop() {
+            if let Some(name) = self.memory.import(at) {
+                answer |= !NEVER.contains(&name);
+                continue;
+            }
+            let range =
+                self.unwind.function(at).filter(|range| range.0 == at).or_else(|| self.symbol_range(at).filter(|range| range.0 == at));
+            // Entries of the procedure linkage table have neither: one jump through a slot.
+            let range = range.unwrap_or((at, at.saturating_add(PLT_ENTRY)));
+            let Some(code) = code::skeleton(self.elf, self.memory, &[range]) else { return true };
+            for step in &code.steps {
+                match step.flow {
+                    Flow::Return | Flow::Jump(None) => answer = true,
+                    Flow::Jump(Some(target)) | Flow::Branch(target) if !(range.0..range.1).contains(&target) => {
+                        if seen.len() < MOST_JUMPS && !seen.contains(&target) {
+                            seen.push(target);
+                            queue.push(target);
+                        }
+                    }
+                    _ => {}
+                }
+            }
+            if answer || code.steps.is_empty() {
+                answer = true;
+                break;
+            }
+        }
+        known.insert(address, answer);
+        answer
     }
 
     fn nested(&mut self) -> Vec<(String, String)> {

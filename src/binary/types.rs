@@ -106,6 +106,21 @@ pub struct FunctionEntry {
     pub path: PathId,
     /// The entry that it completes (`DW_AT_specification`, `DW_AT_abstract_origin`); 0 for none.
     pub origin: EntryOffset,
+    /// The entry of the type that it returns; 0 for nothing.
+    pub returns: EntryOffset,
+    /// Line of the declaration; 0 where the entry has none.
+    pub line: u32,
+    /// Index into [`TypeTable::files`] where it is declared; `None` where the entry has no file.
+    pub file: Option<u32>,
+}
+
+/// A source file as the debug information names it.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct FileName {
+    /// Relative to the working directory of the compiler where it lies below it.
+    pub name: String,
+    /// Working directory of the compiler.
+    pub directory: String,
 }
 
 /// Types, statics and function entries of a binary.
@@ -124,6 +139,8 @@ pub struct TypeTable {
     pub vtables: Vec<Vtable>,
     /// Functions, by entry.
     pub functions: Vec<FunctionEntry>,
+    /// Files where functions are declared, in order of units.
+    pub files: Vec<FileName>,
 }
 
 /// Path segments that are followed at most; real ones nest below 40.
@@ -311,6 +328,9 @@ struct UnitTypes<'d> {
     statics: Vec<(PathId, EntryOffset, u64, bool)>,
     vtables: Vec<(&'d [u8], EntryOffset)>,
     functions: Vec<FunctionEntry>,
+    /// Files of functions by their number in the unit: index into [`UnitTypes::files`].
+    file_ids: HashMap<u64, Option<u32>, FxBuildHasher>,
+    files: Vec<FileName>,
     cpp: bool,
 }
 
@@ -324,6 +344,8 @@ struct Attributes<'d> {
     declaration: bool,
     location: Option<&'d [u8]>,
     count: Option<u64>,
+    line: u32,
+    file: Option<u64>,
 }
 
 impl<'d> UnitTypes<'d> {
@@ -365,7 +387,8 @@ impl<'d> UnitTypes<'d> {
             };
             let child_scope = if wanted {
                 let attributes = read_attributes(units, plan, unit, entries, abbreviation.attributes())?;
-                self.entry(tag, entry, scope, attributes)
+                let file = attributes.file.filter(|_| tag == gimli::DW_TAG_subprogram).and_then(|file| self.file(units, plan, unit, file));
+                self.entry(tag, entry, scope, attributes, file)
             } else {
                 entries.skip_attributes(abbreviation.attributes())?;
                 match tag {
@@ -382,7 +405,7 @@ impl<'d> UnitTypes<'d> {
     }
 
     /// Takes in an entry; returns the scope of its children.
-    fn entry(&mut self, tag: DwTag, entry: EntryOffset, scope: Scope, attributes: Attributes<'d>) -> Scope {
+    fn entry(&mut self, tag: DwTag, entry: EntryOffset, scope: Scope, attributes: Attributes<'d>, file: Option<u32>) -> Scope {
         let outer = match scope {
             Scope::Path(path) | Scope::Type(_, path) | Scope::Function(path) => path,
             Scope::Skip => 0,
@@ -391,7 +414,14 @@ impl<'d> UnitTypes<'d> {
             gimli::DW_TAG_namespace => Scope::Path(self.intern(outer, attributes.name.unwrap_or(b"{anonymous}"))),
             gimli::DW_TAG_subprogram => {
                 let path = attributes.name.map_or(0, |name| self.intern(outer, name));
-                self.functions.push(FunctionEntry { entry, path, origin: attributes.origin });
+                self.functions.push(FunctionEntry {
+                    entry,
+                    path,
+                    origin: attributes.origin,
+                    returns: attributes.target,
+                    line: attributes.line,
+                    file,
+                });
                 Scope::Function(path)
             }
             gimli::DW_TAG_member | gimli::DW_TAG_inheritance | gimli::DW_TAG_template_type_parameter => {
@@ -419,6 +449,15 @@ impl<'d> UnitTypes<'d> {
             }
             _ => self.type_entry(tag, entry, outer, attributes),
         }
+    }
+
+    /// The number here of a file of the unit's line table.
+    fn file(&mut self, units: &Units<'d>, plan: &UnitPlan<'d>, unit: &Unit<'d>, index: u64) -> Option<u32> {
+        let files = &mut self.files;
+        *self.file_ids.entry(index).or_insert_with(|| {
+            files.push(file_name(units, plan, unit, index)?);
+            Some(files.len() as u32 - 1)
+        })
     }
 
     fn variable(&mut self, outer: PathId, attributes: Attributes<'d>) {
@@ -551,12 +590,38 @@ fn read_attributes<'d>(
             gimli::DW_AT_containing_type => found.containing = units.reference(plan, attribute.value()).unwrap_or(0),
             gimli::DW_AT_declaration => found.declaration = matches!(attribute.value(), AttributeValue::Flag(true)),
             gimli::DW_AT_location => found.location = attribute.exprloc_value().map(|expression| expression.0.slice()),
+            gimli::DW_AT_decl_line => found.line = attribute.udata_value().and_then(|line| u32::try_from(line).ok()).unwrap_or(0),
+            gimli::DW_AT_decl_file => {
+                found.file = match attribute.value() {
+                    AttributeValue::FileIndex(index) => Some(index),
+                    _ => attribute.udata_value(),
+                }
+            }
             gimli::DW_AT_count => found.count = attribute.udata_value(),
             gimli::DW_AT_upper_bound if found.count.is_none() => found.count = attribute.udata_value().and_then(|last| last.checked_add(1)),
             _ => {}
         }
     }
     Ok(found)
+}
+
+/// The path of a file of a unit's line table, without the compiler's working directory in front.
+pub(super) fn file_name<'d>(units: &Units<'d>, plan: &UnitPlan<'d>, unit: &Unit<'d>, index: u64) -> Option<FileName> {
+    let header = unit.line_program.as_ref()?.header();
+    let file = header.file(index)?;
+    let text = |value| units.dwarf(plan).attr_string(unit, value).ok().map(|text| text.to_string_lossy().into_owned());
+    let name = text(file.path_name())?;
+    let mut path = String::new();
+    if !name.starts_with('/') {
+        path = file.directory(header).and_then(text).unwrap_or_default();
+    }
+    if !path.is_empty() && !path.ends_with('/') {
+        path.push('/');
+    }
+    path.push_str(&name);
+    let directory = unit.comp_dir.map(|directory| directory.to_string_lossy().into_owned()).unwrap_or_default();
+    let relative = path.strip_prefix(&directory).filter(|_| !directory.is_empty()).and_then(|rest| rest.strip_prefix('/'));
+    Some(FileName { name: relative.unwrap_or(&path).to_owned(), directory })
 }
 
 /// The address of a variable that stands at a fixed place: (address, thread-local).
@@ -598,6 +663,7 @@ struct Merger {
     aliases: Vec<(EntryOffset, EntryOffset)>,
     static_types: Vec<EntryOffset>,
     vtable_types: Vec<EntryOffset>,
+    file_ids: HashMap<FileName, u32, FxBuildHasher>,
 }
 
 impl Default for Merger {
@@ -611,6 +677,7 @@ impl Default for Merger {
             aliases: Vec::new(),
             static_types: Vec::new(),
             vtable_types: Vec::new(),
+            file_ids: HashMap::default(),
         }
     }
 }
@@ -644,8 +711,10 @@ impl Merger {
                 self.define(id, parsed.kind, own);
             }
         }
-        for &FunctionEntry { entry, path, origin } in &unit.functions {
-            self.table.functions.push(FunctionEntry { entry, path: paths[path as usize], origin });
+        let files: Vec<u32> = unit.files.iter().map(|file| self.intern_file(file)).collect();
+        for function in &unit.functions {
+            let file = function.file.map(|file| files[file as usize]);
+            self.table.functions.push(FunctionEntry { path: paths[function.path as usize], file, ..*function });
         }
         for &(path, target, address, thread_local) in &unit.statics {
             self.table.statics.push(Static { path: paths[path as usize], type_id: None, address, thread_local });
@@ -656,6 +725,16 @@ impl Merger {
             self.table.vtables.push(Vtable { name, concrete: None });
             self.vtable_types.push(target);
         }
+    }
+
+    fn intern_file(&mut self, file: &FileName) -> u32 {
+        if let Some(&known) = self.file_ids.get(file) {
+            return known;
+        }
+        let id = self.table.files.len() as u32;
+        self.table.files.push(file.clone());
+        self.file_ids.insert(file.clone(), id);
+        id
     }
 
     fn define(&mut self, id: TypeId, kind: TypeKind, members: &[&(u32, bool, &[u8], EntryOffset)]) {

@@ -15,6 +15,7 @@ pub mod owners;
 pub mod record;
 pub mod report;
 pub mod rss;
+pub mod sites;
 pub mod suppress;
 pub mod symbols;
 pub mod top;
@@ -109,6 +110,8 @@ enum Command {
     Rss(rss::RssArgs),
     /// Make a capture directory of a live process, or of a command started with profiling on.
     Record(record::RecordArgs),
+    /// Find places where drop glue is skipped for types that own heap memory.
+    Sites(sites::SitesArgs),
     /// Show who holds a type: ownership paths, the statics and thread-locals at their roots, reference cycles.
     Owners(owners::OwnersArgs),
     /// Is it a leak, and whose? Verdict, ledger, suspects with evidence, growth that is no leak.
@@ -150,6 +153,7 @@ pub fn main() -> ExitCode {
         Command::Convert(args) => convert::run(&args, &context),
         Command::Rss(args) => rss::run(args, &context),
         Command::Record(args) => record::run(args, &context),
+        Command::Sites(args) => sites::run(args, &context),
         Command::Owners(args) => owners::run(args, &context),
         Command::Report(args) => report::run(&args, &context),
         Command::Diff(args) => diff::run(&args, &context),

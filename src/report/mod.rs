@@ -11,6 +11,7 @@ pub mod ownership;
 pub mod pprof;
 pub mod rss;
 pub mod sarif;
+pub mod sites;
 pub mod speedscope;
 pub mod stacks_json;
 pub mod text;

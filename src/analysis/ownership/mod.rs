@@ -80,6 +80,8 @@ pub struct Graph<'f> {
     /// Concrete types behind trait objects, by key of the trait object's type.
     implementors: HashMap<u64, Vec<String>, FxBuildHasher>,
     drop_impls: HashSet<String, FxBuildHasher>,
+    /// Keys of types whose drop glue was seen, out of line or inlined in other glue.
+    glue: HashSet<u64, FxBuildHasher>,
 }
 
 /// Types that arguments of type names may add to the graph: names nest, and hostile ones without end.
@@ -101,7 +103,11 @@ impl<'f> Graph<'f> {
             destroys: HashMap::default(),
             implementors: HashMap::default(),
             drop_impls: facts.drop_impls.iter().cloned().collect(),
+            glue: HashSet::default(),
         };
+        let subjects = facts.glue.destructors().iter().filter_map(|destructor| destructor.subject.as_ref());
+        let nested = facts.nested.iter().flat_map(|(outer, inner)| [outer, inner]);
+        graph.glue.extend(subjects.chain(nested).map(|name| hash_key(name)));
         graph.read_vtables();
         if facts.level == Level::Types {
             for id in facts.types.ids() {
@@ -163,6 +169,11 @@ impl<'f> Graph<'f> {
     pub fn of_type(&self, id: TypeId) -> Option<NodeId> {
         // With types, nodes are added in the order of types; equal keys share the first.
         self.find(&self.facts.types.name(id))
+    }
+
+    /// Whether drop glue of a type was made at all, as far as symbols and inlined calls show.
+    pub fn has_glue(&self, name: &str) -> bool {
+        self.glue.contains(&hash_key(name))
     }
 
     /// Whether a type has a `Drop` implementation of its own.

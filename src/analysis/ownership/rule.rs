@@ -110,7 +110,8 @@ impl Walk<'_, '_> {
         self.open.push(node);
         let mut answer = self.members(node);
         self.open.pop();
-        if answer == Owns::No {
+        // Types of the tables hide nothing: what they hold was asked.
+        if answer == Owns::No && library::holding(&name).is_none() {
             answer = self.hidden(node, &name);
         }
         if let Owns::Maybe(reason) = &answer {

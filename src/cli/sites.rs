@@ -1,0 +1,76 @@
+//! `sites`: places where drop glue is skipped for types that own heap memory.
+
+use super::args::OutputArgs;
+use super::output::Format;
+use super::{Context, Outcome};
+use crate::analysis::ownership::Graph;
+use crate::analysis::sites::sites;
+use crate::binary::facts::{Level, Options, OwnershipFacts, ownership_facts};
+use crate::report::sites::{SitesReport, json, sarif, text};
+use clap::Args;
+use std::io::Write;
+use std::path::PathBuf;
+
+/// Arguments of `sites`.
+#[derive(Debug, Args)]
+#[command(after_long_help = "Examples:
+  heaptriage sites target/release/indexer
+      Where values that own heap memory are never dropped, from the binary and its debug information.
+  heaptriage sites indexer --source-root /build=/home/me/indexer
+      The same for a binary built in /build: with sources, forget, leak and into_raw are found too.")]
+pub struct SitesArgs {
+    /// The executable or library, with its debug information.
+    #[arg(value_name = "BINARY")]
+    pub binary: PathBuf,
+    /// Show sites in dependencies too.
+    #[arg(long)]
+    pub dependencies: bool,
+    /// The file with the debug information, where it is kept apart from the binary.
+    #[arg(long, value_name = "FILE")]
+    pub debug_file: Option<PathBuf>,
+    #[command(flatten)]
+    output: OutputArgs,
+}
+
+/// Findings shown before the rest is counted.
+const ROWS: usize = 40;
+
+/// Reads the binary and prints where drops are skipped.
+pub fn run(args: SitesArgs, _context: &Context) -> anyhow::Result<Outcome> {
+    let format = args.output.format("sites")?;
+    let mut output = args.output.create(format)?;
+    let facts = ownership_facts(&args.binary, &Options { debug_file: args.debug_file.clone(), ..Options::default() })?;
+    let graph = Graph::new(&facts);
+    let found = sites(&graph, &[]);
+    let binary = args.binary.to_string_lossy();
+    let report = SitesReport {
+        binary: &binary,
+        build_id: facts.build_id.as_ref().map(ToString::to_string),
+        debug_info: debug_info(&facts),
+        sites: &found,
+        notes: notes(&facts),
+        rows: args.output.rows(ROWS),
+        dependencies: args.dependencies,
+    };
+    let result = match format {
+        Format::Json => json(&report)?,
+        Format::Sarif => sarif(&report)?,
+        _ => text(&report),
+    };
+    output.write_all(result.as_bytes())?;
+    output.finish()?;
+    Ok(Outcome::Done)
+}
+
+fn debug_info(facts: &OwnershipFacts) -> &'static str {
+    match facts.level {
+        Level::Types => "full",
+        Level::Lines | Level::LineTables => "lines",
+        Level::Symbols => "names",
+        Level::Nothing => "none",
+    }
+}
+
+fn notes(facts: &OwnershipFacts) -> Vec<String> {
+    super::owners::notes(facts)
+}
