@@ -5,6 +5,7 @@ use super::output::Format;
 use super::{Context, Outcome};
 use crate::analysis::account;
 use crate::capture::{self, OpenOptions};
+use crate::report::chart;
 use crate::report::rss::RssReport;
 use clap::Args;
 use std::io::Write;
@@ -40,6 +41,7 @@ pub fn run(args: RssArgs, context: &Context) -> anyhow::Result<Outcome> {
     let text = match format {
         Format::Json => report.json(),
         Format::Csv => report.csv(),
+        Format::Svg => chart::svg(&report),
         _ => report.text(args.output.rows(usize::MAX)),
     };
     output.write_all(text.as_bytes())?;

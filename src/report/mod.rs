@@ -2,6 +2,7 @@
 
 pub mod advice;
 pub mod callgrind;
+pub mod chart;
 pub mod document;
 pub mod dot;
 pub mod firefox;

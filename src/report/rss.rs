@@ -51,7 +51,8 @@ impl RssReport<'_> {
         text::render(&blocks)
     }
 
-    fn title(&self) -> String {
+    /// What is covered, in one line.
+    pub(super) fn title(&self) -> String {
         let process = &self.timeline.process;
         let name = process.name.as_deref().map_or("process".into(), printable);
         let pid = process.pid.map(|pid| format!(" (pid {pid})")).unwrap_or_default();
@@ -265,7 +266,7 @@ fn short_version(version: &str) -> &str {
 }
 
 /// `5 min 2 s`, `3 h 4 min`, `850 ms`.
-fn clock(ms: i64) -> String {
+pub(super) fn clock(ms: i64) -> String {
     let s = ms / 1000;
     match ms {
         0..=999 => format!("{ms} ms"),

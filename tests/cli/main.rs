@@ -9,4 +9,5 @@ mod layouts;
 mod owners_by_profile;
 mod programs;
 mod record;
+mod rss;
 mod totals;

@@ -1,0 +1,66 @@
+//! `rss` over the committed captures: every format, and a ledger that closes in every snapshot.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+fn captures() -> Vec<PathBuf> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/captures");
+    let mut found: Vec<PathBuf> = std::fs::read_dir(root).unwrap().map(|entry| entry.unwrap().path()).collect();
+    found.retain(|path| path.is_dir() && !path.ends_with("bin") && !path.ends_with("truth"));
+    found.sort();
+    assert!(found.len() > 10, "captures are missing");
+    found
+}
+
+fn rss(args: &[&str], input: &Path) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_heaptriage")).arg("rss").arg(input).args(args).output().unwrap()
+}
+
+fn text(args: &[&str], input: &Path) -> String {
+    let output = rss(args, input);
+    assert!(output.status.success(), "{}: {}", input.display(), String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).unwrap()
+}
+
+#[test]
+fn rows_add_up_in_every_snapshot_of_every_capture() {
+    for capture in captures() {
+        let json: serde_json::Value = serde_json::from_str(&text(&["--json"], &capture)).unwrap();
+        assert_eq!(json["schema"], "heaptriage/rss/1");
+        let rows = json["ledger"]["rows"].as_array().unwrap();
+        let rss = json["ledger"]["rss"]["bytes"].as_array().unwrap();
+        assert!(!rss.is_empty(), "{}", capture.display());
+        for (at, total) in rss.iter().enumerate() {
+            let sum: i64 = rows.iter().map(|row| row["bytes"][at].as_i64().unwrap()).sum();
+            assert_eq!(Some(sum), total.as_i64(), "{} snapshot {at}", capture.display());
+        }
+        let open = rows.iter().filter(|row| row["kind"] == "unattributed").map(|row| row["last_bytes"].as_i64().unwrap().abs()).sum::<i64>();
+        assert!(open * 100 <= rss.last().unwrap().as_i64().unwrap(), "{}: {open} bytes unattributed", capture.display());
+    }
+}
+
+#[test]
+fn every_format_is_written() {
+    let capture = &captures()[0];
+    let csv = text(&["--format", "csv"], capture);
+    // Labels may hold commas and are quoted then; figures never do.
+    let columns = csv.lines().nth(1).unwrap().split(',').count();
+    assert!(csv.starts_with("unix_ms,snapshot,rss_bytes,live: live heap,"), "{csv}");
+    assert!(csv.lines().count() > 2 && csv.lines().skip(1).all(|line| line.split(',').count() == columns), "{csv}");
+    let svg = text(&["--format", "svg"], capture);
+    assert!(svg.starts_with("<svg ") && svg.ends_with("</svg>\n"));
+    assert!(svg.contains("class=\"rss\"") && svg.contains(">live heap ") && svg.contains("MiB") && svg.contains("<title>dump "));
+    assert!(!svg.contains("NaN") && !svg.contains("inf"));
+    let table = text(&[], capture);
+    assert!(table.contains("Where the memory is") && table.contains("\n  RSS ") && table.contains("unattributed"), "{table}");
+    let refused = rss(&["--format", "html"], capture);
+    assert_eq!(refused.status.code(), Some(2));
+    assert!(String::from_utf8_lossy(&refused.stderr).contains("`rss` does not write html"));
+}
+
+#[test]
+fn nothing_usable_is_an_error_with_the_reason() {
+    let missing = rss(&[], Path::new("no/such/capture"));
+    assert_eq!(missing.status.code(), Some(2));
+    assert!(String::from_utf8_lossy(&missing.stderr).contains("no such file: check the path"));
+}
