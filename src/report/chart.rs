@@ -64,7 +64,12 @@ pub fn svg(report: &RssReport<'_>) -> String {
     let timed = snapshots.iter().all(|snapshot| snapshot.time_source.is_time());
     let at = |i: usize| if timed { snapshots.get(i).map_or(0.0, |s| s.unix_ms as f64) } else { i as f64 };
     if ledger.snapshots.is_empty() {
-        let _ = writeln!(out, "<text x=\"{}\" y=\"{}\">nothing to draw: no snapshot has RSS or allocator statistics</text></svg>", PLOT.0, PLOT.1 + 30.0);
+        let _ = writeln!(
+            out,
+            "<text x=\"{}\" y=\"{}\">nothing to draw: no snapshot has RSS or allocator statistics</text></svg>",
+            PLOT.0,
+            PLOT.1 + 30.0
+        );
         return out;
     }
     // The same few positions whatever the number of snapshots; the last one is always drawn.
@@ -76,7 +81,12 @@ pub fn svg(report: &RssReport<'_>) -> String {
     }
     let xs: Vec<f64> = points.iter().map(|&p| at(ledger.snapshots[p])).collect();
     let sums = |kinds: &[RowKind]| -> Vec<f64> {
-        points.iter().map(|&p| ledger.rows.iter().filter(|row| kinds.contains(&row.kind)).filter_map(|row| row.bytes.get(p)).map(|&b| b as f64).sum()).collect()
+        points
+            .iter()
+            .map(|&p| {
+                ledger.rows.iter().filter(|row| kinds.contains(&row.kind)).filter_map(|row| row.bytes.get(p)).map(|&b| b as f64).sum()
+            })
+            .collect()
     };
     let below: Vec<f64> = sums(&[RowKind::Untouched]).into_iter().map(|b| b.min(0.0)).collect();
     let areas: Vec<Vec<f64>> = AREAS.iter().map(|(_, kinds, _)| sums(kinds)).collect();
@@ -125,7 +135,14 @@ fn axes(out: &mut String, scale: &Scale, tick: f64, timed: bool, length: f64, co
     while bytes <= scale.high + tick / 2.0 {
         let y = scale.y(bytes);
         let label = if bytes == 0.0 { "0".to_owned() } else { iec(bytes).replace(".0 ", " ") };
-        let _ = writeln!(out, "<line class=\"grid\" x1=\"{}\" x2=\"{}\" y1=\"{y:.1}\" y2=\"{y:.1}\"/><text x=\"{}\" y=\"{:.1}\" text-anchor=\"end\">{label}</text>", PLOT.0, PLOT.2, PLOT.0 - 8.0, y + 4.0);
+        let _ = writeln!(
+            out,
+            "<line class=\"grid\" x1=\"{}\" x2=\"{}\" y1=\"{y:.1}\" y2=\"{y:.1}\"/><text x=\"{}\" y=\"{:.1}\" text-anchor=\"end\">{label}</text>",
+            PLOT.0,
+            PLOT.2,
+            PLOT.0 - 8.0,
+            y + 4.0
+        );
         bytes += tick;
     }
     let zero = scale.y(0.0);
@@ -134,9 +151,21 @@ fn axes(out: &mut String, scale: &Scale, tick: f64, timed: bool, length: f64, co
     let ticks = if count > 1 { TICKS } else { 0 };
     for i in 0..=ticks {
         let share = i as f64 / TICKS as f64;
-        let label = if i == 0 && timed { "0".to_owned() } else if timed { clock((length * share).round() as i64) } else { format!("#{:.0}", length * share + 1.0) };
+        let label = if i == 0 && timed {
+            "0".to_owned()
+        } else if timed {
+            clock((length * share).round() as i64)
+        } else {
+            format!("#{:.0}", length * share + 1.0)
+        };
         let x = PLOT.0 + share * (PLOT.2 - PLOT.0);
-        let _ = writeln!(out, "<line class=\"axis\" x1=\"{x:.1}\" x2=\"{x:.1}\" y1=\"{}\" y2=\"{}\"/><text x=\"{x:.1}\" y=\"{}\" text-anchor=\"middle\">{label}</text>", PLOT.3, PLOT.3 + 5.0, PLOT.3 + 34.0);
+        let _ = writeln!(
+            out,
+            "<line class=\"axis\" x1=\"{x:.1}\" x2=\"{x:.1}\" y1=\"{}\" y2=\"{}\"/><text x=\"{x:.1}\" y=\"{}\" text-anchor=\"middle\">{label}</text>",
+            PLOT.3,
+            PLOT.3 + 5.0,
+            PLOT.3 + 34.0
+        );
     }
 }
 
@@ -155,10 +184,24 @@ fn legend(out: &mut String, areas: &[Vec<f64>], below: &[f64], total: &[f64], rs
     let last = |values: &[f64]| values.last().copied().unwrap_or(0.0);
     let (x, mut y) = (PLOT.2 + 20.0, PLOT.1 + 8.0);
     let name = if rss { "RSS" } else { "jemalloc, counted" };
-    let _ = writeln!(out, "<line class=\"rss\" x1=\"{x}\" x2=\"{}\" y1=\"{y}\" y2=\"{y}\"/><text x=\"{}\" y=\"{}\">{name} {}</text>", x + 14.0, x + 22.0, y + 4.0, iec(last(total)));
+    let _ = writeln!(
+        out,
+        "<line class=\"rss\" x1=\"{x}\" x2=\"{}\" y1=\"{y}\" y2=\"{y}\"/><text x=\"{}\" y=\"{}\">{name} {}</text>",
+        x + 14.0,
+        x + 22.0,
+        y + 4.0,
+        iec(last(total))
+    );
     let mut entry = |name: &str, fill: &str, bytes: f64| {
         y += 22.0;
-        let _ = writeln!(out, "<rect x=\"{x}\" y=\"{}\" width=\"14\" height=\"12\" fill=\"{fill}\"/><text x=\"{}\" y=\"{}\">{name} {}</text>", y - 6.0, x + 22.0, y + 4.0, iec(bytes));
+        let _ = writeln!(
+            out,
+            "<rect x=\"{x}\" y=\"{}\" width=\"14\" height=\"12\" fill=\"{fill}\"/><text x=\"{}\" y=\"{}\">{name} {}</text>",
+            y - 6.0,
+            x + 22.0,
+            y + 4.0,
+            iec(bytes)
+        );
     };
     // As they lie above each other, topmost first.
     for ((name, _, fill), area) in AREAS.iter().zip(areas).rev().filter(|(_, area)| area.iter().any(|&b| b > 0.0)) {
@@ -168,7 +211,8 @@ fn legend(out: &mut String, areas: &[Vec<f64>], below: &[f64], total: &[f64], rs
         entry(UNTOUCHED.0, UNTOUCHED.1, last(below));
     }
     y += 30.0;
-    let _ = writeln!(out, "<path class=\"mark\" d=\"M{} {}l4 8h-8z\"/><text x=\"{}\" y=\"{}\">heap dump</text>", x + 7.0, y - 8.0, x + 22.0, y);
+    let _ =
+        writeln!(out, "<path class=\"mark\" d=\"M{} {}l4 8h-8z\"/><text x=\"{}\" y=\"{}\">heap dump</text>", x + 7.0, y - 8.0, x + 22.0, y);
 }
 
 /// The distance of grid lines: a power of two of bytes, four to eight lines.

@@ -34,7 +34,8 @@ fn rows_add_up_in_every_snapshot_of_every_capture() {
             let sum: i64 = rows.iter().map(|row| row["bytes"][at].as_i64().unwrap()).sum();
             assert_eq!(Some(sum), total.as_i64(), "{} snapshot {at}", capture.display());
         }
-        let open = rows.iter().filter(|row| row["kind"] == "unattributed").map(|row| row["last_bytes"].as_i64().unwrap().abs()).sum::<i64>();
+        let open =
+            rows.iter().filter(|row| row["kind"] == "unattributed").map(|row| row["last_bytes"].as_i64().unwrap().abs()).sum::<i64>();
         assert!(open * 100 <= rss.last().unwrap().as_i64().unwrap(), "{}: {open} bytes unattributed", capture.display());
     }
 }
