@@ -187,6 +187,12 @@ impl ElfFile {
         self.section_index(name).is_some_and(|index| self.sections[index].data.as_ref().is_some_and(|data| !data.is_empty()))
     }
 
+    /// Bytes of a section's content, decompressed; 0 when there is none. Nothing is decompressed to tell.
+    pub fn section_size(&self, name: &str) -> u64 {
+        let Some(section) = self.section_index(name).map(|index| &self.sections[index]) else { return 0 };
+        section.inflated.unwrap_or_else(|| section.data.as_ref().map_or(0, |data| data.len() as u64))
+    }
+
     /// Where a section stands in the file's own addresses; `None` when there is none or it is not loaded.
     pub fn section_range(&self, name: &str) -> Option<AddrRange<Svma>> {
         let section = &self.sections[self.section_index(name)?];

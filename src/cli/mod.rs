@@ -4,6 +4,7 @@
 //! and one line in `Command`. No library function sees clap.
 
 pub mod args;
+pub mod cache;
 pub mod convert;
 pub mod diff;
 pub mod html;
@@ -130,6 +131,8 @@ enum Command {
     List(view::ListArgs),
     /// A flamegraph as SVG; with --base of what grew and shrank.
     Flamegraph(view::FlamegraphArgs),
+    /// Look after the cache of symbols.
+    Cache(cache::CacheArgs),
     /// Print a completion script for a shell.
     Completions(meta::CompletionsArgs),
     /// Print the manual page.
@@ -163,6 +166,7 @@ pub fn main() -> ExitCode {
         Command::Peek(args) => view::peek(&args, &context),
         Command::List(args) => view::list(&args, &context),
         Command::Flamegraph(args) => view::flamegraph(&args, &context),
+        Command::Cache(args) => cache::run(&args, &context),
         Command::Completions(args) => meta::completions(&args),
         Command::Man(args) => meta::man(&args),
     };

@@ -46,10 +46,9 @@ impl SymbolArgs {
             Some(paths) => std::env::split_paths(&paths).filter(|path| !path.as_os_str().is_empty()).collect(),
             None => home.iter().map(|home| home.join("pprof/binaries")).collect(),
         };
-        options.debuginfod_cache = std::env::var_os("DEBUGINFOD_CACHE_PATH").map(PathBuf::from).or_else(|| {
-            let cache = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from).or_else(|| Some(home?.join(".cache")))?;
-            Some(cache.join("debuginfod_client"))
-        });
+        let debuginfod = std::env::var_os("DEBUGINFOD_CACHE_PATH").map(PathBuf::from);
+        options.debuginfod_cache = debuginfod.or_else(|| Some(user_cache()?.join("debuginfod_client")));
+        options.cache = cache_dir().filter(|_| !self.no_cache);
         options
     }
 
@@ -74,6 +73,17 @@ impl SymbolArgs {
         }
         Ok(())
     }
+}
+
+/// Where caches of the user go (XDG base directories); `None` without a home.
+fn user_cache() -> Option<PathBuf> {
+    let absolute = |name: &str| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
+    absolute("XDG_CACHE_HOME").or_else(|| Some(absolute("HOME")?.join(".cache")))
+}
+
+/// Where the cache of symbols is; `None` without a home.
+pub fn cache_dir() -> Option<PathBuf> {
+    Some(user_cache()?.join("heaptriage/symbols"))
 }
 
 /// `MODULE=PATH`, or a path; a file whose name holds `=` is passed as `./a=b`.

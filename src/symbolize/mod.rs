@@ -7,11 +7,13 @@
 //! Each distinct address is looked up once. Whatever cannot be named stays a value
 //! ([`Unresolved`]) and is counted per module; a file that is proven to be another build is never used.
 
+pub mod cache;
 pub mod locate;
 pub mod proof;
 mod resolve;
 
 use crate::address::{Avma, BuildId, Svma};
+use crate::binary::lookup::Origin;
 use crate::binary::names;
 use crate::model::frame::{DebugInfo, Frame, ModuleId, ModuleStatus, ModuleSymbols, Symbols, Unresolved};
 use crate::model::mapping::{AddressSpace, Mapping};
@@ -63,6 +65,8 @@ pub struct SymbolOptions {
     pub not_after: Option<SystemTime>,
     /// Expand inlined calls to frames of their own.
     pub inlines: bool,
+    /// Directory of the cache; `None` to do without.
+    pub cache: Option<PathBuf>,
 }
 
 impl Default for SymbolOptions {
@@ -77,6 +81,7 @@ impl Default for SymbolOptions {
             recorded: Vec::new(),
             not_after: None,
             inlines: true,
+            cache: None,
         }
     }
 }
@@ -119,8 +124,8 @@ pub fn symbolize(stacks: &StackTable, space: &AddressSpace, options: &SymbolOpti
     let mut symbols = Symbols::default();
     for (index, module) in modules.iter().enumerate() {
         let located = search.locate(index, module);
-        let lookup = located.as_ref().ok().map(|found| resolve::resolve(found, &svmas(module, found), options.inlines));
-        if let (Ok(found), Some(damaged)) = (&located, lookup.as_ref().map(|lookup| lookup.damaged_units).filter(|&count| count > 0)) {
+        let lookup = located.as_ref().ok().map(|found| resolve::resolve(found, &svmas(module, found), options.inlines, options.cache.as_deref()));
+        if let (Ok(found), Some(damaged)) = (&located, lookup.as_ref().map(|lookup| lookup.count(Origin::DAMAGED)).filter(|&count| count > 0)) {
             search.damaged(found, damaged);
         }
         named.push((located, lookup));
@@ -219,7 +224,7 @@ fn unresolved(module: &Module<'_>, located: &Result<Located, locate::Absent>) ->
 }
 
 fn summary(module: &Module<'_>, located: &Result<Located, locate::Absent>, lookup: Option<&Resolved>, symbolized: u64) -> ModuleSymbols {
-    let debug_info = lookup.map_or(DebugInfo::None, |lookup| lookup.debug_info);
+    let debug_info = lookup.map_or(DebugInfo::None, Resolved::debug_info);
     let (status, file, build_id) = match located {
         Ok(found) if found.proven => (ModuleStatus::Ok, Some(found.binary.path()), found.build_id.clone()),
         Ok(found) => (ModuleStatus::Unproven, Some(found.binary.path()), found.build_id.clone()),
@@ -258,7 +263,7 @@ fn remedy(
         ModuleStatus::FromInput | ModuleStatus::NotAFile => None,
         ModuleStatus::Ok | ModuleStatus::Unproven => match debug_info {
             DebugInfo::Full => None,
-            _ if lookup.is_some_and(|lookup| lookup.missing_split > 0) => Some(format!(
+            _ if lookup.is_some_and(|lookup| lookup.count(Origin::SPLIT_MISSING) > 0) => Some(format!(
                 "debug information is split off: put {name}.dwp beside the binary, or pass the directory of its .dwo files with --debug-dir"
             )),
             DebugInfo::Lines => None,

@@ -3,26 +3,24 @@
 //!
 //! The result is columnar and holds raw linkage names: each is demangled once, when it is shown.
 
+use super::cache::Cache;
 use super::locate::Located;
 use crate::address::Svma;
 use crate::binary::elf::{ElfFile, FunctionSymbol};
-use crate::binary::lookup::{self, DebugFiles, Level, RawFrame};
+use crate::binary::lookup::{self, DebugFiles, Level, Origin, RawFrame};
 use crate::binary::names;
 use crate::model::frame::{DebugInfo, NameId, Names};
+use std::path::Path;
 
 /// Names of a list of addresses, in its order.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct Resolved {
     names: Names,
     files: Names,
     frames: Vec<ResolvedFrame>,
     ends: Vec<u32>,
-    /// How much the file tells.
-    pub debug_info: DebugInfo,
-    /// Split units that were needed and not found.
-    pub missing_split: usize,
-    /// Units whose entries are malformed.
-    pub damaged_units: usize,
+    /// For each address, what kind of unit speaks of it.
+    origins: Vec<Origin>,
 }
 
 /// One frame, innermost first within its address.
@@ -44,6 +42,57 @@ impl Resolved {
         self.frames.get(start as usize..end as usize).unwrap_or_default()
     }
 
+    /// How much the file tells.
+    pub fn debug_info(&self) -> DebugInfo {
+        match Level::of(&self.origins) {
+            Level::Types => DebugInfo::Full,
+            Level::Lines => DebugInfo::Lines,
+            Level::None if self.frames.is_empty() => DebugInfo::None,
+            Level::None => DebugInfo::Names,
+        }
+    }
+
+    /// The number of addresses that something is true of.
+    pub fn count(&self, what: Origin) -> usize {
+        self.origins.iter().filter(|origin| origin.has(what)).count()
+    }
+
+    /// What kind of unit speaks of the address at a position.
+    pub fn origin(&self, position: usize) -> Origin {
+        self.origins.get(position).copied().unwrap_or_default()
+    }
+
+    /// The index of a linkage name, added where it is new.
+    pub fn intern_name(&mut self, name: &str) -> u32 {
+        self.names.intern(name).0
+    }
+
+    /// The index of a file, added where it is new.
+    pub fn intern_file(&mut self, file: &str) -> u32 {
+        self.files.intern(file).0
+    }
+
+    /// Appends a frame to the address that is being put together, innermost first.
+    pub fn push(&mut self, frame: ResolvedFrame) {
+        self.frames.push(frame);
+    }
+
+    /// Ends the address that is being put together.
+    pub fn end(&mut self, origin: Origin) {
+        self.origins.push(origin);
+        self.ends.push(self.frames.len() as u32);
+    }
+
+    /// The number of distinct names.
+    pub fn name_count(&self) -> usize {
+        self.names.len()
+    }
+
+    /// The number of distinct files.
+    pub fn file_count(&self) -> usize {
+        self.files.len()
+    }
+
     /// A linkage name.
     pub fn name(&self, index: u32) -> &str {
         self.names.get(NameId(index))
@@ -55,22 +104,26 @@ impl Resolved {
     }
 }
 
-/// Looks up the addresses of one module.
-pub(crate) fn resolve(found: &Located, addresses: &[Svma], inlines: bool) -> Resolved {
+/// Looks up the addresses of one module, in the cache where there is one.
+pub(crate) fn resolve(found: &Located, addresses: &[Svma], inlines: bool, cache: Option<&Path>) -> Resolved {
+    let Some(cache) = cache.and_then(|dir| Cache::open(dir, found, inlines)) else { return look_up(found, addresses, inlines) };
+    let missing = cache.missing(addresses);
+    if missing.is_empty() && !addresses.is_empty() {
+        return cache.merge(addresses, &missing, Resolved::default());
+    }
+    let merged = cache.merge(addresses, &missing, look_up(found, &missing, inlines));
+    cache.store(addresses, &merged);
+    merged
+}
+
+/// Looks up addresses in the files of a module.
+fn look_up(found: &Located, addresses: &[Svma], inlines: bool) -> Resolved {
     let files =
         DebugFiles { main: found.debug_file(), alternate: found.alternate.as_ref(), package: found.package.as_ref(), split: &found.split };
     let lookup = lookup::look_up(files, addresses, inlines);
     let symbols = symbols(found, addresses, &lookup);
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-    let mut out = Resolved {
-        names: Names::default(),
-        files: Names::default(),
-        frames: Vec::new(),
-        ends: Vec::with_capacity(addresses.len()),
-        debug_info: DebugInfo::None,
-        missing_split: lookup.missing_split,
-        damaged_units: lookup.damaged_units,
-    };
+    let mut out = Resolved::default();
     let names: Vec<u32> = lookup.names.iter().map(|name| out.names.intern(&String::from_utf8_lossy(name)).0).collect();
     let files: Vec<u32> = lookup.files.iter().map(|file| out.files.intern(file).0).collect();
     for (position, symbol) in symbols.iter().enumerate() {
@@ -92,14 +145,8 @@ pub(crate) fn resolve(found: &Located, addresses: &[Svma], inlines: bool) -> Res
             let name = out.names.intern(&text(symbol.name)).0;
             out.frames.push(ResolvedFrame { name, file: None, line: None });
         }
-        out.ends.push(out.frames.len() as u32);
+        out.end(lookup.origins[position]);
     }
-    out.debug_info = match lookup.level {
-        Level::Types => DebugInfo::Full,
-        Level::Lines => DebugInfo::Lines,
-        Level::None if out.frames.is_empty() => DebugInfo::None,
-        Level::None => DebugInfo::Names,
-    };
     out
 }
 

@@ -52,12 +52,46 @@ pub struct Lookup<'a> {
     frames: Vec<RawFrame>,
     /// For each address, the range of its frames.
     ranges: Vec<(u32, u32)>,
-    /// How much the units say that were touched.
-    pub level: Level,
-    /// Units whose entries are malformed: frames from them may be missing.
-    pub damaged_units: usize,
-    /// Touched units whose split part was not found.
-    pub missing_split: usize,
+    /// For each address, what kind of unit speaks of it.
+    pub origins: Vec<Origin>,
+}
+
+/// What kind of unit speaks of an address.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Origin(u8);
+
+impl Origin {
+    /// The unit has frames for it.
+    pub const FOUND: Origin = Origin(1);
+    /// It is of Rust.
+    pub const RUST: Origin = Origin(2);
+    /// It describes types.
+    pub const TYPES: Origin = Origin(4);
+    /// Its debug information is split off, and the split part was not found.
+    pub const SPLIT_MISSING: Origin = Origin(8);
+    /// Its entries are malformed: frames may be missing.
+    pub const DAMAGED: Origin = Origin(16);
+
+    /// Whether all of `other` is true of it.
+    pub fn has(self, other: Origin) -> bool {
+        self.0 & other.0 == other.0
+    }
+
+    /// Both, where `condition` holds.
+    #[must_use]
+    pub fn with(self, other: Origin, condition: bool) -> Origin {
+        if condition { Origin(self.0 | other.0) } else { self }
+    }
+
+    /// As a number, to be stored.
+    pub fn bits(self) -> u8 {
+        self.0
+    }
+
+    /// From such a number; `None` for one that this version does not write.
+    pub fn from_bits(bits: u8) -> Option<Origin> {
+        (bits < 32).then_some(Origin(bits))
+    }
 }
 
 /// One frame as the debug information has it.
@@ -85,6 +119,20 @@ pub enum Level {
     Types,
 }
 
+impl Level {
+    /// How much debug information there is for a list of addresses.
+    pub fn of(origins: &[Origin]) -> Level {
+        let any = |kind: Origin| origins.iter().any(|origin| origin.has(kind));
+        let (rust, types) = (any(Origin::FOUND.with(Origin::RUST, true)), Origin::FOUND.with(Origin::TYPES, true));
+        match (rust, any(Origin::FOUND)) {
+            (true, _) if any(types.with(Origin::RUST, true)) => Level::Types,
+            (false, true) if any(types) => Level::Types,
+            (_, true) => Level::Lines,
+            (_, false) => Level::None,
+        }
+    }
+}
+
 impl Lookup<'_> {
     /// The frames of the address at a position of the list, innermost first; empty when nothing is known of it.
     pub fn frames(&self, position: usize) -> &[RawFrame] {
@@ -106,8 +154,9 @@ pub fn look_up<'a>(files: DebugFiles<'a>, addresses: &[Svma], inlines: bool) -> 
     let covered = Coverage::of(&main);
 
     let mut found =
-        Merged { lookup: Lookup::default(), names: HashMap::default(), files: HashMap::default(), rust: [false; 2], other: [false; 2] };
+        Merged { lookup: Lookup::default(), names: HashMap::default(), files: HashMap::default() };
     found.lookup.ranges = vec![(0, 0); addresses.len()];
+    found.lookup.origins = vec![Origin::default(); addresses.len()];
     let mut open: Vec<u32> = (0..sorted.len() as u32).collect();
     for turn in 0..MOST_UNITS {
         let work = covered.deal(&sorted, &open, turn);
@@ -121,7 +170,7 @@ pub fn look_up<'a>(files: DebugFiles<'a>, addresses: &[Svma], inlines: bool) -> 
         }
         open.sort_unstable();
     }
-    found.finish()
+    found.lookup
 }
 
 /// Everything that is needed to look into a unit.
@@ -257,19 +306,14 @@ struct Merged<'a> {
     lookup: Lookup<'a>,
     names: HashMap<&'a [u8], u32, FxBuildHasher>,
     files: HashMap<String, u32, FxBuildHasher>,
-    /// Whether there were units of Rust without and with types, and of other languages.
-    rust: [bool; 2],
-    other: [bool; 2],
 }
 
 impl<'a> Merged<'a> {
     fn add(&mut self, result: UnitResult<'a>, list: &[u32], order: &[u32], open: &mut Vec<u32>) {
         let UnitResult { frames: unit, is_rust, mangles, missing_split } = result;
         let lookup = &mut self.lookup;
-        lookup.damaged_units += usize::from(unit.damaged);
-        lookup.missing_split += usize::from(missing_split);
-        let kind = if is_rust { &mut self.rust } else { &mut self.other };
-        kind[usize::from(unit.has_types)] |= !unit.frames.is_empty();
+        let tried = Origin::default().with(Origin::DAMAGED, unit.damaged).with(Origin::SPLIT_MISSING, missing_split);
+        let kind = Origin::FOUND.with(Origin::RUST, is_rust).with(Origin::TYPES, unit.has_types);
         let names: Vec<u32> =
             unit.names.iter().map(|name| *self.names.entry(*name).or_insert_with(|| push(&mut lookup.names, *name))).collect();
         let files =
@@ -279,6 +323,9 @@ impl<'a> Merged<'a> {
         for (&position, &end) in list.iter().zip(&unit.ends) {
             let frames = &unit.frames[start as usize..end as usize];
             start = end;
+            let slot = order[position as usize] as usize;
+            let origin = &mut lookup.origins[slot];
+            *origin = origin.with(tried, true).with(kind, !frames.is_empty());
             if frames.is_empty() {
                 open.push(position);
                 continue;
@@ -290,18 +337,8 @@ impl<'a> Merged<'a> {
                 line: frame.line,
                 mangles,
             }));
-            lookup.ranges[order[position as usize] as usize] = (first, lookup.frames.len() as u32);
+            lookup.ranges[slot] = (first, lookup.frames.len() as u32);
         }
-    }
-
-    fn finish(self) -> Lookup<'a> {
-        let [plain, types] = if self.rust == [false; 2] { self.other } else { self.rust };
-        let level = match (types, plain) {
-            (true, _) => Level::Types,
-            (false, true) => Level::Lines,
-            (false, false) => Level::None,
-        };
-        Lookup { level, ..self.lookup }
     }
 }
 
@@ -373,14 +410,5 @@ mod tests {
     #[test]
     fn frames_of_this_program_are_those_of_addr2line() {
         compare(&std::env::current_exe().unwrap(), 1009);
-    }
-
-    #[test]
-    #[ignore]
-    fn dev() {
-        for path in std::env::var("ORACLE").unwrap().split(':') {
-            eprintln!("{path}");
-            compare(Path::new(path), 13);
-        }
     }
 }
