@@ -328,7 +328,8 @@ mod tests {
         let mut resolved = Resolved::default();
         for (_, frames) in addresses {
             for (name, file, line) in *frames {
-                let frame = ResolvedFrame { name: resolved.intern_name(name), file: file.map(|file| resolved.intern_file(file)), line: *line };
+                let frame =
+                    ResolvedFrame { name: resolved.intern_name(name), file: file.map(|file| resolved.intern_file(file)), line: *line };
                 resolved.push(frame);
             }
             resolved.end(Origin::FOUND.with(Origin::RUST, !frames.is_empty()));

@@ -124,8 +124,11 @@ pub fn symbolize(stacks: &StackTable, space: &AddressSpace, options: &SymbolOpti
     let mut symbols = Symbols::default();
     for (index, module) in modules.iter().enumerate() {
         let located = search.locate(index, module);
-        let lookup = located.as_ref().ok().map(|found| resolve::resolve(found, &svmas(module, found), options.inlines, options.cache.as_deref()));
-        if let (Ok(found), Some(damaged)) = (&located, lookup.as_ref().map(|lookup| lookup.count(Origin::DAMAGED)).filter(|&count| count > 0)) {
+        let lookup =
+            located.as_ref().ok().map(|found| resolve::resolve(found, &svmas(module, found), options.inlines, options.cache.as_deref()));
+        if let (Ok(found), Some(damaged)) =
+            (&located, lookup.as_ref().map(|lookup| lookup.count(Origin::DAMAGED)).filter(|&count| count > 0))
+        {
             search.damaged(found, damaged);
         }
         named.push((located, lookup));

@@ -153,8 +153,7 @@ pub fn look_up<'a>(files: DebugFiles<'a>, addresses: &[Svma], inlines: bool) -> 
     let source = Source { files, main: &main, alternate: alternate.as_ref(), package: package.as_ref() };
     let covered = Coverage::of(&main);
 
-    let mut found =
-        Merged { lookup: Lookup::default(), names: HashMap::default(), files: HashMap::default() };
+    let mut found = Merged { lookup: Lookup::default(), names: HashMap::default(), files: HashMap::default() };
     found.lookup.ranges = vec![(0, 0); addresses.len()];
     found.lookup.origins = vec![Origin::default(); addresses.len()];
     let mut open: Vec<u32> = (0..sorted.len() as u32).collect();
