@@ -16,8 +16,11 @@ use heaptriage::origin::Position;
 use heaptriage::symbolize::{self, BinaryArg, SymbolOptions};
 use std::io::Write as _;
 
+/// Reads any bytes.
+pub type Entry = fn(&[u8]);
+
 /// Name and function of each entry point; the name is that of the fuzz target.
-pub const ENTRIES: &[(&str, fn(&[u8]))] = &[
+pub const ENTRIES: &[(&str, Entry)] = &[
     ("heap", heap_dump),
     ("pprof", pprof),
     ("compress", compress),

@@ -301,20 +301,23 @@ pub fn verdict(
             summary: "One snapshot shows where memory is, not what grows: take a second one after more work.".to_owned(),
         };
     }
-    if let Some(size) = ledger.virtual_growth().map(|growth| growth as f64) {
-        if size >= VIRTUAL_BYTES && size >= VIRTUAL_TIMES * rise && size >= last && rise < STEADY_BYTES.max(STEADY_SHARE * last) {
-            return Verdict {
-                kind: VerdictKind::VirtualOnly,
-                also: Vec::new(),
-                confidence: Confidence::High,
-                summary: format!(
-                    "Not a leak: address space grew by {}, memory did not ({} of RSS). The allocator keeps address ranges whose pages it \
+    if let Some(size) = ledger.virtual_growth().map(|growth| growth as f64)
+        && size >= VIRTUAL_BYTES
+        && size >= VIRTUAL_TIMES * rise
+        && size >= last
+        && rise < STEADY_BYTES.max(STEADY_SHARE * last)
+    {
+        return Verdict {
+            kind: VerdictKind::VirtualOnly,
+            also: Vec::new(),
+            confidence: Confidence::High,
+            summary: format!(
+                "Not a leak: address space grew by {}, memory did not ({} of RSS). The allocator keeps address ranges whose pages it \
                      has given back; they cost nothing but room in VSZ.",
-                    iec(size),
-                    signed_iec(rise)
-                ),
-            };
-        }
+                iec(size),
+                signed_iec(rise)
+            ),
+        };
     }
     if rise < STEADY_BYTES.max(STEADY_SHARE * last) {
         return Verdict {

@@ -496,7 +496,8 @@ pub(crate) mod tests {
         let a = stack(&mut stacks, &[0x1101, 0x1201, 0x1301]);
         let b = stack(&mut stacks, &[0x1101, 0x1401, 0x1301]);
         let mut symbols = Symbols::default();
-        let frames: [&[(&str, Option<(&str, u32)>, Role)]; 4] = [
+        type Named<'a> = (&'a str, Option<(&'a str, u32)>, Role);
+        let frames: [&[Named<'_>]; 4] = [
             &[("malloc", None, Role::Allocator)],
             &[("app::parse", Some(("/src/app/parse.rs", 7)), Role::User), ("app::serve", Some(("/src/app/main.rs", 20)), Role::User)],
             &[("main", Some(("/src/app/main.rs", 3)), Role::User)],

@@ -453,7 +453,7 @@ mod tests {
             baseline: Some(Baseline { known: vec![Known::of(&old), Known { fingerprint: "0".repeat(16), ..Known::default() }] }),
             ..Limits::default()
         };
-        let checked = check(seen(&[old.clone()], &exposures()), &limits);
+        let checked = check(seen(std::slice::from_ref(&old), &exposures()), &limits);
         assert_eq!((checked.failed(), checked.gone.as_slice()), (false, &["0".repeat(16)][..]));
         // The kind is part of the fingerprint and may waver.
         let mut wavering = old.clone();

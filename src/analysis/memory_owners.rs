@@ -324,8 +324,9 @@ fn arenas_apart(map: &MemoryMap, known: &Known, joined: Vec<usize>, pieces: &mut
     // Heaps that are not joined with anything: full, so exactly as large and as aligned as a heap.
     for piece in pieces.iter_mut().filter(|piece| piece.owner == Owner::Jemalloc) {
         let range = map.vmas[piece.vma].mapping.range;
-        let exact =
-            range.start.get() % GLIBC_HEAP_SIZE == 0 && range.len() % GLIBC_HEAP_SIZE == 0 && piece.residency.size.get() == range.len();
+        let exact = range.start.get().is_multiple_of(GLIBC_HEAP_SIZE)
+            && range.len().is_multiple_of(GLIBC_HEAP_SIZE)
+            && piece.residency.size.get() == range.len();
         let count = range.len() / GLIBC_HEAP_SIZE;
         if exact && count > 0 && count <= heaps {
             heaps = heaps.saturating_sub(count);
@@ -380,7 +381,7 @@ fn doubt_space(map: &MemoryMap, known: &Known, pieces: &mut [Piece]) {
         return;
     }
     let mut doubtful: Vec<usize> = (0..pieces.len())
-        .filter(|&i| pieces[i].owner == Owner::Jemalloc && map.vmas[pieces[i].vma].mapping.range.len() % JEMALLOC_GRAIN != 0)
+        .filter(|&i| pieces[i].owner == Owner::Jemalloc && !map.vmas[pieces[i].vma].mapping.range.len().is_multiple_of(JEMALLOC_GRAIN))
         .collect();
     doubtful.sort_by_key(|&i| std::cmp::Reverse(pieces[i].residency.size));
     for i in doubtful {
@@ -406,7 +407,7 @@ fn unreserved(map: &MemoryMap, known: &Known, pieces: &mut [Piece]) {
             let vma = &map.vmas[pieces[i].vma];
             matches!(&pieces[i].owner, Owner::Other(what) if what == OWN_MMAP)
                 && vma.mapping.perms == *b"rw-p"
-                && vma.mapping.range.len() % JEMALLOC_GRAIN == 0
+                && vma.mapping.range.len().is_multiple_of(JEMALLOC_GRAIN)
         })
         .collect();
     candidates.sort_by_key(|&i| std::cmp::Reverse(pieces[i].residency.size));

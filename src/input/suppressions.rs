@@ -139,7 +139,7 @@ fn entry_to_raw(text: &str, offset: usize, entry: Entry) -> Result<RawSuppressio
     {
         return bad("these frames match every stack".into(), "name at least one function");
     }
-    if !entry.reason.as_deref().is_some_and(|reason| !reason.trim().is_empty()) {
+    if entry.reason.as_deref().is_none_or(|reason| reason.trim().is_empty()) {
         return bad("a suppression needs a reason".into(), "write why this is not a leak, or who knows of it: the report shows it");
     }
     if let Some(digits) = &entry.fingerprint
@@ -226,7 +226,7 @@ fn valgrind(text: &str) -> Result<Parsed<Vec<RawSuppression>>, ParseError> {
         let (Some((_, name)), Some((_, kind))) = (body.first(), body.get(1)) else {
             return Err(ParseError::new(offset, "expected a name and a kind (`Memcheck:Leak`) in this block"));
         };
-        if !kind.split_once(':').is_some_and(|(_, kind)| kind == "Leak") {
+        if kind.split_once(':').is_none_or(|(_, kind)| kind != "Leak") {
             others += 1;
             continue;
         }

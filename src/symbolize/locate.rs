@@ -161,10 +161,7 @@ impl<'a> Search<'a> {
     /// Notes that debug information was cut short.
     pub fn damaged(&mut self, found: &Located, units: usize) {
         let units = if units == 1 { "1 unit".to_owned() } else { format!("{units} units") };
-        self.notice(
-            &found.debug_file().path().to_owned(),
-            format!("its debug information is damaged in {units}: inlined calls may be missing there"),
-        );
+        self.notice(found.debug_file().path(), format!("its debug information is damaged in {units}: inlined calls may be missing there"));
     }
 
     fn notice(&mut self, path: &Path, message: String) {

@@ -158,12 +158,12 @@ fn around(graph: &Graph<'_>, component: &[NodeId], inside: &HashSet<NodeId, FxBu
     for &counted in ordered.iter().filter(|&&node| graph.edges(node).iter().any(|edge| edge.kind == EdgeKind::Counted)).take(32) {
         for edge in graph.edges(counted).iter().filter(|edge| edge.kind == EdgeKind::Counted && inside.contains(&edge.to)) {
             let allow = |kind| kind != EdgeKind::Weak && (through_objects || kind != EdgeKind::Implementor);
-            if let Some(way) = way(graph, edge.to, counted, inside, allow) {
-                if best.as_ref().is_none_or(|best| way.len() + 1 < best.len()) {
-                    let mut steps = vec![Step { from: counted, edge: *edge }];
-                    steps.splice(0..0, way);
-                    best = Some(steps);
-                }
+            if let Some(way) = way(graph, edge.to, counted, inside, allow)
+                && best.as_ref().is_none_or(|best| way.len() + 1 < best.len())
+            {
+                let mut steps = vec![Step { from: counted, edge: *edge }];
+                steps.splice(0..0, way);
+                best = Some(steps);
             }
         }
     }

@@ -41,7 +41,7 @@ impl<'a> Lines<'a> {
         let mut bytes = header.raw_program_buf().slice();
         if let Some(limit) = info.line_limit(offset) {
             let end = usize::try_from(limit - offset).ok()?;
-            let whole = usize::try_from(header.unit_length()).ok()?.saturating_add(usize::from(header.format().initial_length_size()));
+            let whole = header.unit_length().saturating_add(usize::from(header.format().initial_length_size()));
             let beyond = whole.saturating_sub(end);
             bytes = &bytes[..bytes.len().saturating_sub(beyond)];
         }
@@ -203,10 +203,10 @@ impl<'a> Lines<'a> {
             Some(String::from_utf8_lossy(text))
         };
         let mut path = self.directory.map(|directory| String::from_utf8_lossy(directory).into_owned()).unwrap_or_default();
-        if file.directory_index() != 0 {
-            if let Some(directory) = file.directory(&self.header).and_then(text) {
-                join(&mut path, &directory);
-            }
+        if file.directory_index() != 0
+            && let Some(directory) = file.directory(&self.header).and_then(text)
+        {
+            join(&mut path, &directory);
         }
         join(&mut path, &text(file.path_name())?);
         Some(path)

@@ -19,7 +19,7 @@ pub(super) const DETECTOR: SettingDetector = SettingDetector {
 fn examine(settings: &Settings<'_>) -> Option<Advice> {
     let dirty = settings.material(RowKind::Dirty)?;
     let stats = settings.stats?;
-    let slow = |decay: i64| decay < 0 || decay > DEFAULT_MS;
+    let slow = |decay: i64| !(0..=DEFAULT_MS).contains(&decay);
     // An arena's own setting overrides the process's.
     let arenas = stats.arenas.iter().filter(|arena| arena.dirty_decay_ms.is_some_and(slow)).count();
     let decay = stats
