@@ -132,6 +132,7 @@ fn foreign_suspect(label: &str, growth: f64, judged: &Course, series: &Series, c
                  jemalloc (unprefixed build, or LD_PRELOAD) and profile again to see whose it is"
             .to_owned(),
         keywords: vec!["malloc_info".to_owned(), "mallinfo2".to_owned(), "malloc_trim".to_owned()],
+        source: Vec::new(),
         suppressed: None,
     }
 }

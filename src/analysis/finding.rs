@@ -251,6 +251,8 @@ pub struct Suspect {
     pub remedy: String,
     /// Words to search for.
     pub keywords: Vec<String>,
+    /// Source lines around the owner's, with their numbers, where the file is at hand.
+    pub source: Vec<(u32, String)>,
     /// Why a suppression silences it; suppressed suspects are counted and not shown.
     pub suppressed: Option<String>,
 }

@@ -243,6 +243,7 @@ pub(crate) mod tests {
             refuted_by: String::new(),
             remedy: String::new(),
             keywords: Vec::new(),
+            source: Vec::new(),
             suppressed: None,
         }
     }

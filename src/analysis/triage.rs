@@ -327,6 +327,7 @@ impl View<'_> {
             refuted_by,
             remedy,
             keywords,
+            source: Vec::new(),
             suppressed: None,
         })
     }

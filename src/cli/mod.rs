@@ -5,6 +5,7 @@
 
 pub mod args;
 pub mod cache;
+pub mod check;
 pub mod convert;
 pub mod diff;
 pub mod html;
@@ -17,6 +18,7 @@ pub mod record;
 pub mod report;
 pub mod rss;
 pub mod sites;
+pub mod source;
 pub mod suppress;
 pub mod symbols;
 pub mod top;
@@ -119,6 +121,7 @@ enum Command {
     Report(Box<report::ReportArgs>),
     /// Growth of every group of stacks over all dumps: rate, interval, shape.
     Trend(Box<trend::TrendArgs>),
+    Check(Box<check::CheckArgs>),
     /// What grew and shrank between two dumps, captures, runs or builds.
     Diff(diff::DiffArgs),
     /// The heaviest owners of memory in a dump.
@@ -159,6 +162,7 @@ pub fn main() -> ExitCode {
         Command::Sites(args) => sites::run(args, &context),
         Command::Owners(args) => owners::run(args, &context),
         Command::Report(args) => report::run(&args, &context),
+        Command::Check(args) => check::run(&args, &context),
         Command::Diff(args) => diff::run(&args, &context),
         Command::Trend(args) => trend::run(&args, &context),
         Command::Top(args) => top::run(&args, &context),

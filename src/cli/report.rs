@@ -2,6 +2,7 @@
 
 use super::args::{OutputArgs, TimeArgs};
 use super::output::Format;
+use super::source::{SourceArgs, places, snippets};
 use super::suppress::{self, SuppressArgs};
 use super::symbols::SymbolArgs;
 use super::{Context, Outcome, html};
@@ -14,7 +15,7 @@ use crate::capture::{self, OpenOptions};
 use crate::model::frame::Symbols;
 use crate::model::timeline::Timeline;
 use crate::origin::Notice;
-use crate::report::{markdown, text, triage_document, triage_json};
+use crate::report::{detectors, markdown, sarif, text, triage_document, triage_json};
 use crate::symbolize::{RecordedModule, symbolize};
 use clap::Args;
 use std::io::Write;
@@ -27,7 +28,7 @@ const SUSPECTS: usize = 3;
 #[derive(Debug, Args)]
 pub struct ReportArgs {
     /// A capture directory, or dumps, smaps and statistics of one process, or `-`.
-    #[arg(required = true, value_name = "INPUT")]
+    #[arg(required_unless_present = "list_detectors", value_name = "INPUT")]
     inputs: Vec<PathBuf>,
     #[command(flatten)]
     pub(super) output: OutputArgs,
@@ -37,6 +38,11 @@ pub struct ReportArgs {
     time: TimeArgs,
     #[command(flatten)]
     suppress: SuppressArgs,
+    #[command(flatten)]
+    source: SourceArgs,
+    /// Print the words of all detectors, one line each, and nothing else.
+    #[arg(long)]
+    list_detectors: bool,
     /// Measure growth against this counter of counters.csv, and time, only.
     #[arg(long, value_name = "NAME")]
     counter: Option<String>,
@@ -145,9 +151,20 @@ fn name_addresses(opened: &capture::Opened, args: &SymbolArgs) -> (Symbols, Vec<
 pub fn run(args: &ReportArgs, context: &Context) -> anyhow::Result<Outcome> {
     let format = args.output.format("report")?;
     let mut output = args.output.create(format)?;
+    if args.list_detectors {
+        output.write_all(detectors::list().as_bytes())?;
+        output.finish()?;
+        return Ok(Outcome::Done);
+    }
     // A page tells threads apart.
     let reading = OpenOptions { threads: format == Format::Html };
-    let done = triaged_with(&reading, &args.inputs, &args.symbols, &args.time, args.counter.as_deref(), &args.suppress)?;
+    let mut done = triaged_with(&reading, &args.inputs, &args.symbols, &args.time, args.counter.as_deref(), &args.suppress)?;
+    if args.source.is_wanted() && !args.redact {
+        let owners: Vec<_> = done.triage.suspects.iter().map(|suspect| suspect.owner.clone()).collect();
+        for snippet in snippets(&owners, &args.source) {
+            done.triage.suspects[snippet.frame].source = snippet.lines;
+        }
+    }
     let options = triage_document::Options {
         top: args.output.rows(SUSPECTS),
         all_frames: args.all_frames,
@@ -163,6 +180,14 @@ pub fn run(args: &ReportArgs, context: &Context) -> anyhow::Result<Outcome> {
         Format::Html => {
             let page = html::triage(&done.triage, &done.timeline, &done.symbols, &blocks(), args.redact, args.all_frames)?;
             output.write_all(page.as_bytes())?;
+        }
+        Format::Sarif => {
+            let suspects = &done.triage.suspects;
+            let frames = || suspects.iter().flat_map(|suspect| suspect.stack.iter().chain([&suspect.owner]));
+            // Places in the repository say nothing of the machine; with --redact they stay out all the same.
+            let places = if args.redact { sarif::Places::new() } else { places(frames(), &args.source) };
+            let log = sarif::log(&sarif::findings(suspects, None), &sarif::rules(), &places);
+            writeln!(output, "{}", serde_json::to_string_pretty(&log)?)?;
         }
         Format::Markdown => output.write_all(markdown::render(&blocks()).as_bytes())?,
         _ => output.write_all(text::render(&blocks()).as_bytes())?,

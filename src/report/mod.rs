@@ -3,10 +3,13 @@
 pub mod advice;
 pub mod callgrind;
 pub mod chart;
+pub mod check;
+pub mod detectors;
 pub mod document;
 pub mod dot;
 pub mod firefox;
 pub mod html;
+pub mod junit;
 pub mod markdown;
 pub mod ownership;
 pub mod pprof;

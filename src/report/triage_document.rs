@@ -201,6 +201,10 @@ fn suspect(blocks: &mut Vec<Block>, suspect: &Suspect, number: usize, of: usize,
     if !suspect.stack.is_empty() {
         blocks.push(Block::Stack(stack(suspect, options)));
     }
+    if !suspect.source.is_empty() {
+        let width = suspect.source.last().map_or(0, |(line, _)| line.to_string().len());
+        blocks.push(Block::Code("Source", suspect.source.iter().map(|(line, text)| format!("{line:>width$} | {text}")).collect()));
+    }
     blocks.push(Block::Labeled(
         "Why",
         suspect.evidence.iter().map(|e| printable(&format!("{} [{}]", e.claim, e.source)).into_owned()).collect(),

@@ -96,12 +96,13 @@ pub fn interval(interval: &Interval) -> Value {
 }
 
 /// The same with fractions, for rates.
-fn fractional(interval: &Interval) -> Value {
+pub fn fractional(interval: &Interval) -> Value {
     let finite = |v: f64| if v.is_finite() { json!((v * 1000.0).round() / 1000.0) } else { Value::Null };
     json!({"estimate": finite(interval.estimate), "low": finite(interval.low), "high": finite(interval.high)})
 }
 
-fn suspect(s: &Suspect, redact: bool) -> Value {
+/// One suspect.
+pub fn suspect(s: &Suspect, redact: bool) -> Value {
     let rate = |r: &crate::analysis::finding::Rate| json!({"per": r.per, "bytes": fractional(&r.bytes), "r2": r.r2});
     json!({
         "fingerprint": s.fingerprint,
@@ -126,6 +127,7 @@ fn suspect(s: &Suspect, redact: bool) -> Value {
             "file": site.file.as_ref().map(|f| base_name(f, redact)), "line": site.line, "tier": site.tier,
         })).collect::<Vec<_>>(),
         "evidence": s.evidence.iter().map(|e| json!({"claim": e.claim, "source": base_name(&e.source, redact)})).collect::<Vec<_>>(),
+        "source_lines": s.source.iter().map(|(line, text)| json!({"line": line, "text": text})).collect::<Vec<_>>(),
         "refuted_by": s.refuted_by,
         "remedy": s.remedy,
         "keywords": s.keywords,

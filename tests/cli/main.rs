@@ -3,6 +3,7 @@
 mod browser;
 mod captures;
 mod formats;
+mod check;
 mod hostile;
 mod inputs;
 mod layouts;
