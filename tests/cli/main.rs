@@ -2,8 +2,8 @@
 
 mod browser;
 mod captures;
-mod formats;
 mod check;
+mod formats;
 mod hostile;
 mod inputs;
 mod layouts;
