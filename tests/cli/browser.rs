@@ -293,6 +293,7 @@ fn the_page_and_the_command_line_agree() {
     let diff: Value = serde_json::from_slice(&output.stdout).unwrap();
     let Some(browser) = Browser::start() else { return };
     browser.open(&file);
+    assert!(!browser.text("return document.body.innerText").contains("null"));
     let says = browser.text("return document.querySelector('#table p').innerText");
     let mib = |key: &str| format!("{:.1} MiB", diff["total"][key].as_f64().unwrap() / 1024.0 / 1024.0);
     assert!(says.contains(&mib("current_bytes")) && says.contains(&mib("delta_bytes")), "{says} {}", diff["total"]);

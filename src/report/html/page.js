@@ -1160,9 +1160,12 @@
       return [element("label", { class: "field" }, element("span", {}, label), input), input];
     };
     const [from, fromInput] = select("a", "From"), [to, toInput] = select("b", "To");
-    $("pair").replaceChildren(from, to,
-      element("button", { type: "button", onclick: () => set({ a: 0, b: marks.length - 1 }) }, "Whole capture"),
-      marks.length > 2 ? element("button", { type: "button", onclick: () => set({ a: Math.max(0, state.b - 1) }) }, "Last step only") : null);
+    $("pair").replaceChildren(from, to);
+    if (marks.length > 2) {
+      $("pair").append(
+        element("button", { type: "button", onclick: () => set({ a: 0, b: marks.length - 1 }) }, "Whole capture"),
+        element("button", { type: "button", onclick: () => set({ a: Math.max(0, state.b - 1) }) }, "Last step only"));
+    }
     chart = { fromInput, toInput, areas: areas(), host: $("chart") };
     $("time").hidden = false;
   }
