@@ -100,8 +100,11 @@ pub fn dumps(
         all_frames: filter.all_frames,
         icicle: true,
     };
-    let lines = text.lines().map(str::to_owned).collect();
-    let blocks = [Block::Title(title.to_owned()), Block::Heading("As text".to_owned()), Block::Code("", lines)];
+    let lines: Vec<String> = text.lines().map(str::to_owned).collect();
+    let mut blocks = vec![Block::Title(title.to_owned())];
+    if !lines.is_empty() {
+        blocks.extend([Block::Heading("As text".to_owned()), Block::Code("", lines)]);
+    }
     let data = Data { explorer: &explorer, marks: &marks, ledger: None, courses: &[], start: &start };
     Ok(render(&Page { blocks: &blocks, tone: Tone::Plain, data })?)
 }

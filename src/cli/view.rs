@@ -5,7 +5,7 @@ use super::diff::{Pair, Sides, sides};
 use super::load::{self, Named};
 use super::output::{Format, Output};
 use super::symbols::SymbolArgs;
-use super::{Context, Outcome};
+use super::{Context, Outcome, html};
 use crate::analysis::filter::{Filter, Measure};
 use crate::analysis::peek;
 use crate::analysis::places::{By, NameMatch, Places, Shown};
@@ -255,7 +255,13 @@ pub fn flamegraph(args: &FlamegraphArgs, context: &Context) -> anyhow::Result<Ou
     let mut paths = Paths::new(&table);
     paths.add(&table, &mut shown, ready.named.profile(ready.at)?, Which::Current, &ready.filter, ready.measure);
     let mut bytes = Vec::new();
-    if ready.format == Format::Folded {
+    if ready.format == Format::Html {
+        let about = view.about(&ready, table.by())?;
+        let words = text::level_words(&about, &paths.total.1, paths.stacks);
+        let title = format!("heaptriage flamegraph: {}", ready.named.opened.timeline.snapshots[ready.at].name);
+        let side = html::Side { timeline: &ready.named.opened.timeline, symbols: &ready.named.symbols, at: ready.at };
+        bytes = html::dumps(&title, &words, None, side, &ready.filter, ready.measure)?.into_bytes();
+    } else if ready.format == Format::Folded {
         folded::write(&table, &paths, false, &mut bytes)?;
     } else {
         let about = view.about(&ready, table.by())?;
@@ -295,6 +301,15 @@ pub fn difference(
             shown.hidden()
         }
     };
+    if format == Format::Html {
+        let name = |named: &Named, at: usize| named.opened.timeline.snapshots[at].name.clone();
+        let title = format!("heaptriage flamegraph: {} to {}", name(&sides.base, sides.base_at), name(sides.current(), sides.current_at));
+        let base = html::Side { timeline: &sides.base.opened.timeline, symbols: &sides.base.symbols, at: sides.base_at };
+        let now = sides.current();
+        let now = html::Side { timeline: &now.opened.timeline, symbols: &now.symbols, at: sides.current_at };
+        let page = html::dumps(&title, &filters.join("\n"), Some(base), now, filter, measure)?;
+        return Ok(output.write_all(page.as_bytes())?);
+    }
     if format == Format::Folded {
         return Ok(folded::write(&table, &paths, true, output)?);
     }
