@@ -182,10 +182,10 @@ pub fn alive(facts: &OwnershipFacts, function: &Function, address: u64) -> Vec<S
             match step.flow {
                 Flow::Call(target) | Flow::Jump(target) if !target.is_some_and(inside) => {
                     let callee = target.and_then(|target| callee(facts, target));
-                    if let Some(subject) = callee.and_then(|callee| callee.destroys.as_ref()) {
-                        if !found.contains(subject) {
-                            found.push(subject.clone());
-                        }
+                    if let Some(subject) = callee.and_then(|callee| callee.destroys.as_ref())
+                        && !found.contains(subject)
+                    {
+                        found.push(subject.clone());
                     }
                     let ends = matches!(step.flow, Flow::Jump(_)) || callee.is_some_and(|callee| callee.never_returns);
                     if ends {

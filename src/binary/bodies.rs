@@ -649,11 +649,11 @@ fn read_name(units: &Units<'_>, types: &TypeTable, entry: EntryOffset) -> Functi
             found.line = attributes.line;
         }
         found.returns = found.returns.or_else(|| types.at(attributes.type_entry?));
-        if let (None, Some(file)) = (&found.file, attributes.file) {
-            if let Some(file) = file_name(units, plan, &unit, file) {
-                found.file = Some(file.name);
-                found.directory = Some(file.directory);
-            }
+        if let (None, Some(file)) = (&found.file, attributes.file)
+            && let Some(file) = file_name(units, plan, &unit, file)
+        {
+            found.file = Some(file.name);
+            found.directory = Some(file.directory);
         }
         if found.arguments.is_empty() {
             found.arguments = template_arguments(units, types, plan, &unit, at);

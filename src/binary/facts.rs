@@ -535,11 +535,11 @@ impl Reader<'_, '_> {
             for step in &code.steps {
                 match step.flow {
                     Flow::Return | Flow::Jump(None) => answer = true,
-                    Flow::Jump(Some(target)) | Flow::Branch(target) if !(range.0..range.1).contains(&target) => {
-                        if seen.len() < MOST_JUMPS && !seen.contains(&target) {
-                            seen.push(target);
-                            queue.push(target);
-                        }
+                    Flow::Jump(Some(target)) | Flow::Branch(target)
+                        if !(range.0..range.1).contains(&target) && seen.len() < MOST_JUMPS && !seen.contains(&target) =>
+                    {
+                        seen.push(target);
+                        queue.push(target);
                     }
                     _ => {}
                 }

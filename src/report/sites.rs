@@ -2,9 +2,7 @@
 
 use crate::analysis::ownership::rule::Owns;
 use crate::analysis::sites::frames::Standing;
-use crate::analysis::sites::{LineOf, Site, Sites};
-use crate::binary::catalogue::SiteKind;
-use crate::binary::type_name;
+use crate::analysis::sites::{LineOf, Site, SiteKind, Sites, type_name};
 use crate::origin::printable;
 use serde::Serialize;
 use std::fmt::Write as _;
@@ -123,7 +121,7 @@ fn findings<'a>(report: &SitesReport<'a>, standing: Standing) -> Vec<&'a Site> {
         };
         (sure, group)
     };
-    found.sort_by(|a, b| order(a).cmp(&order(b)));
+    found.sort_by_key(|site| order(site));
     found
 }
 

@@ -323,8 +323,11 @@ mod tests {
 
     const STAMP: &[u8] = b"stamp";
 
-    /// Each address with (name, file, line) frames.
-    fn resolved(addresses: &[(u64, &[(&str, Option<&str>, Option<u32>)])]) -> (Vec<Svma>, Resolved) {
+    /// Name, file and line of a frame.
+    type Named<'a> = (&'a str, Option<&'a str>, Option<u32>);
+
+    /// Each address with its frames.
+    fn resolved(addresses: &[(u64, &[Named<'_>])]) -> (Vec<Svma>, Resolved) {
         let mut resolved = Resolved::default();
         for (_, frames) in addresses {
             for (name, file, line) in *frames {

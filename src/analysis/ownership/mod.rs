@@ -391,6 +391,9 @@ pub fn short(name: &str) -> String {
             continue;
         }
         out.push_str(&word);
+        if c == '(' && matches!(word.as_str(), "mut" | "const" | "dyn") {
+            out.push(' '); // the key has no blank where none is needed to read it
+        }
         word.clear();
         out.push(c);
         if c == ',' {

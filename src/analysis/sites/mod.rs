@@ -6,7 +6,7 @@
 //! | 2 ([`paths`]) | containers in an arena that some way out of a function leaves without dropping | release builds |
 //! | 3 ([`source`]) | `forget`, `leak`, `into_raw`, which leave no trace in optimised code | release builds with sources |
 //!
-//! A site says where something is never dropped, not that memory leaks: that needs growth, see [`super::join`].
+//! A site says where something is never dropped, not that memory leaks: that needs growth, which heap dumps show.
 
 pub mod calls;
 pub mod frames;
@@ -15,9 +15,9 @@ pub mod source;
 
 use crate::analysis::ownership::Graph;
 use crate::analysis::ownership::rule::{Owns, Via};
-use crate::binary::catalogue::SiteKind;
+pub use crate::binary::catalogue::SiteKind;
 use crate::binary::facts::{Level, OwnershipFacts};
-use crate::binary::type_name;
+pub use crate::binary::type_name;
 use frames::{Standing, standings};
 
 /// A place where drop glue is skipped.

@@ -187,7 +187,7 @@ pub const CALLS: &[Call] = &[
 
 /// Commands that read no dump: what they do with files is tested elsewhere.
 const OTHERS: &[&str] =
-    &["completions", "man", "help", "record", "push", "schema", "sites", "owners", "suppressions", "suppress", "fleet", "serve"];
+    &["cache", "completions", "man", "help", "record", "push", "schema", "sites", "owners", "suppressions", "suppress", "fleet", "serve"];
 
 /// The calls that this build knows.
 pub fn calls() -> Vec<Call> {
