@@ -86,7 +86,8 @@ fn write_text(output: &mut Output, report: &Examination) -> std::io::Result<()> 
     let verdict = match (report.is_ready(), to_do.is_empty()) {
         (true, true) => "Nothing to do.",
         (true, false) => "It works. To get more out of it:",
-        (false, _) => "Not ready. What to do:",
+        (false, true) => "Not ready.",
+        (false, false) => "Not ready. What to do:",
     };
     writeln!(output, "\n{verdict}")?;
     for (number, remedy) in to_do.iter().enumerate() {

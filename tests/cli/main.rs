@@ -1,5 +1,6 @@
 //! Whole-binary tests and tests over the committed fixtures: one crate, so that it links once.
 
+mod doctor;
 mod browser;
 mod captures;
 mod check;

@@ -133,7 +133,8 @@ fn symbols(elf: &ElfFile, path: &Path, mappings: Vec<Mapping>, options: &SymbolO
         }
     }
     let name = mappings.first()?.display_name().into_owned();
-    let mut options = options.clone();
+    // Made-up addresses are of no use to later runs.
+    let mut options = SymbolOptions { cache: None, ..options.clone() };
     options.binaries.push(BinaryArg { module: None, path: path.to_owned() });
     let recorded = elf.build_id().map(|id| RecordedModule { path: name.trim_end_matches(" (deleted)").to_owned(), build_id: id.clone() });
     options.recorded.extend(recorded);

@@ -22,7 +22,11 @@ pub fn process(pid: u32, options: &SymbolOptions) -> Result<Examination, Process
         Ok(process) => process,
         Err(error @ ProcessError::None { .. }) => return Err(error),
         Err(error) => {
-            report.add(Check::new("access", State::Bad, error.to_string()));
+            let check = Check::new("access", State::Bad, error.to_string());
+            report.add(match error {
+                ProcessError::Forbidden { .. } => check.remedy(format!("sudo heaptriage doctor --pid {pid}")),
+                _ => check,
+            });
             return Ok(report);
         }
     };
@@ -189,7 +193,7 @@ fn dumps(process: &LiveProcess, settings: &Settings) -> Vec<Check> {
     }
     for (signal, name) in [(Signal::USR1, "USR1"), (Signal::USR2, "USR2")] {
         if process.handles(signal).unwrap_or(false) {
-            ways.push(format!("perhaps on SIG{name}, for which it has a handler (`record --signal {name}`)"));
+            ways.push(format!("on SIG{name}, if that is what its handler does (`record --signal {name}`)"));
         }
     }
     let pid = process.pid();
