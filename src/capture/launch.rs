@@ -157,11 +157,7 @@ pub fn libraries() -> impl Iterator<Item = PathBuf> {
 
 /// A jemalloc to preload, checked.
 fn library(path: &Path) -> Result<(PathBuf, Jemalloc), LaunchError> {
-    let path = if path == Path::new("") {
-        libraries().find(|path| path.exists()).ok_or(LaunchError::NoLibrary)?
-    } else {
-        path.to_owned()
-    };
+    let path = if path == Path::new("") { libraries().find(|path| path.exists()).ok_or(LaunchError::NoLibrary)? } else { path.to_owned() };
     let bad = |reason: String| LaunchError::BadLibrary { path: path.clone(), reason };
     let facts = Program::read(&path, true).map_err(|error| bad(format!("cannot be preloaded: {error}")))?;
     let jemalloc = facts.jemalloc.ok_or_else(|| bad("no jemalloc is in it".into()))?;

@@ -159,7 +159,11 @@ fn record_command(args: &RecordArgs, control: &Control, screen: &mut Screen) -> 
     let store = Store::open(&path)?;
     let spool = store.spool();
     std::fs::create_dir_all(&spool).with_context(|| format!("cannot write {}", spool.display()))?;
-    let options = LaunchOptions { preload: args.preload.clone().map(Option::unwrap_or_default), settings: args.conf.clone(), dump_interval: args.dump_interval };
+    let options = LaunchOptions {
+        preload: args.preload.clone().map(Option::unwrap_or_default),
+        settings: args.conf.clone(),
+        dump_interval: args.dump_interval,
+    };
     let mut launch = launch::prepare(&args.command, &spool, &options)?;
     for doubt in &launch.doubts {
         screen.notice(&Notice::new("", doubt.as_str()));

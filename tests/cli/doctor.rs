@@ -88,7 +88,10 @@ fn a_program_is_told_what_to_set() {
     assert_eq!(report["set"]["variable"], "_RJEM_MALLOC_CONF");
     assert_eq!(report["set"]["value"], "prof:true,prof_active:true,lg_prof_sample:19");
     let text = text(&[path.to_str().unwrap()]);
-    assert!(text.contains("jemalloc 5.3.0") && text.ends_with("\n  export _RJEM_MALLOC_CONF=prof:true,prof_active:true,lg_prof_sample:19\n"), "{text}");
+    assert!(
+        text.contains("jemalloc 5.3.0") && text.ends_with("\n  export _RJEM_MALLOC_CONF=prof:true,prof_active:true,lg_prof_sample:19\n"),
+        "{text}"
+    );
 }
 
 #[test]
@@ -110,7 +113,8 @@ fn a_process_is_asked_itself() {
         has(&list, id, "ok");
     }
     assert!(report["ready"].as_bool().unwrap());
-    let finding = |id: &str| report["checks"].as_array().unwrap().iter().find(|c| c["id"] == id).unwrap()["finding"].as_str().unwrap().to_owned();
+    let finding =
+        |id: &str| report["checks"].as_array().unwrap().iter().find(|c| c["id"] == id).unwrap()["finding"].as_str().unwrap().to_owned();
     assert!(finding("sampling").contains("128.0 KiB"), "{}", finding("sampling"));
     assert!(finding("dumping").contains("after each 256.0 MiB"), "{}", finding("dumping"));
     assert!(finding("dump_place").contains(&format!("/je.{}.*.heap", service.pid())), "{}", finding("dump_place"));

@@ -1,9 +1,9 @@
 //! Whole-binary tests and tests over the committed fixtures: one crate, so that it links once.
 
-mod doctor;
 mod browser;
 mod captures;
 mod check;
+mod doctor;
 mod formats;
 mod hostile;
 mod inputs;

@@ -59,9 +59,18 @@ pub(super) fn file(path: &Path, mappings: Vec<Mapping>, options: &SymbolOptions)
     let remedy = "build with debug = \"line-tables-only\" or more (C and C++: -g) and keep it: strip into a debug file with the same build-id, pass it with --debug-dir";
     checks.push(match level {
         DebugInfo::Full => Check::new("debug_info", State::Good, format!("full debug information{from}: inlined calls, lines and types")),
-        DebugInfo::Lines => Check::new("debug_info", State::Good, format!("debug information without types{from}: inlined calls and lines, but `sites` cannot look for skipped destructors"))
-            .remedy("debug = 2 in the release profile, for `sites` and `owners`"),
-        DebugInfo::Names => Check::new("debug_info", State::Doubt, "no debug information, only function names: inlined functions vanish from stacks, and lines").remedy(remedy),
+        DebugInfo::Lines => Check::new(
+            "debug_info",
+            State::Good,
+            format!("debug information without types{from}: inlined calls and lines, but `sites` cannot look for skipped destructors"),
+        )
+        .remedy("debug = 2 in the release profile, for `sites` and `owners`"),
+        DebugInfo::Names => Check::new(
+            "debug_info",
+            State::Doubt,
+            "no debug information, only function names: inlined functions vanish from stacks, and lines",
+        )
+        .remedy(remedy),
         DebugInfo::None => Check::new("debug_info", State::Bad, "neither debug information nor function names").remedy(remedy),
     });
     if elf.build_id().is_none() {
@@ -86,8 +95,9 @@ fn unwinding(elf: &ElfFile) -> Vec<Check> {
         );
     } else if interpreter.as_deref().is_some_and(|path| path.contains("musl")) {
         checks.push(
-            Check::new("unwinding", State::Doubt, "linked with musl, where jemalloc's default unwinder often sees one frame only")
-                .remedy("look at a dump with `heaptriage doctor DUMP`; if its stacks have one frame, build jemalloc with --enable-prof-libunwind"),
+            Check::new("unwinding", State::Doubt, "linked with musl, where jemalloc's default unwinder often sees one frame only").remedy(
+                "look at a dump with `heaptriage doctor DUMP`; if its stacks have one frame, build jemalloc with --enable-prof-libunwind",
+            ),
         );
     } else {
         let libc = match interpreter {

@@ -47,7 +47,8 @@ fn examine(report: &mut Examination, process: &LiveProcess, description: &Descri
     let main = description.modules.iter().find(|module| Some(&module.path) == description.exe.as_ref());
     let unknown = Program::default();
     let program = main.and_then(|module| module.program.as_ref()).unwrap_or(&unknown);
-    let place = with_jemalloc.map_or_else(|| printable(&description.name).into_owned(), |module| printable(&module.path.to_string_lossy()).into_owned());
+    let place = with_jemalloc
+        .map_or_else(|| printable(&description.name).into_owned(), |module| printable(&module.path.to_string_lossy()).into_owned());
     let jemalloc = with_jemalloc.and_then(jemalloc_of);
     report.checks.extend(allocator::jemalloc(jemalloc, &place, program));
     if let (Some(module), Some(jemalloc)) = (with_jemalloc, jemalloc) {
@@ -68,7 +69,11 @@ fn examine(report: &mut Examination, process: &LiveProcess, description: &Descri
         report.add(Check::new("executable", State::Doubt, finding).remedy("record it with --with-binary"));
     }
     if process.has_other_root() {
-        report.add(Check::new("container", State::Note, format!("it runs in another file tree (a container): its files are read below /proc/{}/root", process.pid())));
+        report.add(Check::new(
+            "container",
+            State::Note,
+            format!("it runs in another file tree (a container): its files are read below /proc/{}/root", process.pid()),
+        ));
     }
     if let Some(module) = main {
         report.checks.extend(allocator::file(&module.readable_at, mappings(process, module), options));
@@ -108,7 +113,11 @@ fn environment(process: &LiveProcess, variable: &str) -> Option<String> {
 fn misplaced(process: &LiveProcess, jemalloc: &Jemalloc) -> Option<Check> {
     let other = if jemalloc.variable == "MALLOC_CONF" { "_RJEM_MALLOC_CONF" } else { "MALLOC_CONF" };
     let value = environment(process, other).filter(|value| !value.is_empty())?;
-    let finding = format!("{other} is set to {}, but this jemalloc reads {}: it has no effect", crate::origin::quote(value.as_bytes()), jemalloc.variable);
+    let finding = format!(
+        "{other} is set to {}, but this jemalloc reads {}: it has no effect",
+        crate::origin::quote(value.as_bytes()),
+        jemalloc.variable
+    );
     Some(Check::new("variable", State::Doubt, finding).remedy(format!("set {} instead of {other}", jemalloc.variable)))
 }
 
@@ -187,7 +196,8 @@ fn mappings(process: &LiveProcess, module: &Module) -> Vec<Mapping> {
 fn dumps(process: &LiveProcess, settings: &Settings) -> Vec<Check> {
     let mut checks = Vec::new();
     let mut ways = Vec::new();
-    let interval = settings.measured.lg_interval.or_else(|| settings.get("lg_prof_interval")?.0.parse().ok()).filter(|&lg| (0..64).contains(&lg));
+    let interval =
+        settings.measured.lg_interval.or_else(|| settings.get("lg_prof_interval")?.0.parse().ok()).filter(|&lg| (0..64).contains(&lg));
     if let Some(lg) = interval {
         ways.push(format!("by itself after each {} allocated", crate::units::iec(2f64.powi(lg as i32))));
     }
@@ -204,7 +214,11 @@ fn dumps(process: &LiveProcess, settings: &Settings) -> Vec<Check> {
         Check::new("dumping", State::Good, format!("it dumps {}", ways.join(", ")))
     });
     match settings.prefix() {
-        None => checks.push(Check::new("dump_place", State::Note, "prof_prefix is empty: dumps only come where the program itself names a file")),
+        None => checks.push(Check::new(
+            "dump_place",
+            State::Note,
+            "prof_prefix is empty: dumps only come where the program itself names a file",
+        )),
         Some(prefix) => {
             let prefix = process.link("cwd").unwrap_or_default().join(prefix);
             let folder = prefix.parent().map(PathBuf::from).unwrap_or_default();
@@ -220,4 +234,3 @@ fn dumps(process: &LiveProcess, settings: &Settings) -> Vec<Check> {
     }
     checks
 }
-

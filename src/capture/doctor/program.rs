@@ -30,7 +30,11 @@ pub fn program(path: &Path, options: &SymbolOptions) -> Examination {
     if let Some(jemalloc) = found.filter(|jemalloc| jemalloc.profiling) {
         let settings = Settings { sources: built_in(path, jemalloc), ..Settings::default() };
         for source in &settings.sources {
-            report.add(Check::new("built_in_settings", State::Note, format!("{}: {}", source.name, crate::origin::printable(&source.text))));
+            report.add(Check::new(
+                "built_in_settings",
+                State::Note,
+                format!("{}: {}", source.name, crate::origin::printable(&source.text)),
+            ));
         }
         report.checks.extend(settings.checks(jemalloc, false, None));
         if !settings.is_on() {

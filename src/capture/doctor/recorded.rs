@@ -45,7 +45,8 @@ pub fn recorded(inputs: &[PathBuf], options: &SymbolOptions) -> Examination {
     modules(&mut report, timeline, &symbols);
     let triage = triage::triage(timeline, &symbols, account::ledger(timeline), &triage::Options::default());
     for missing in triage.missing.iter().filter(|missing| !missing.fact.starts_with("symbols of")) {
-        report.add(Check::new("missing", State::Doubt, format!("without {}: {}", missing.fact, missing.consequence)).remedy(&missing.remedy));
+        report
+            .add(Check::new("missing", State::Doubt, format!("without {}: {}", missing.fact, missing.consequence)).remedy(&missing.remedy));
     }
     if let Some(blind_spot) = &triage.blind_spot {
         report.add(Check::new("blind_spot", State::Note, blind_spot));
@@ -55,7 +56,11 @@ pub fn recorded(inputs: &[PathBuf], options: &SymbolOptions) -> Examination {
         report.add(Check::new("notice", State::Doubt, notice.to_string()));
     }
     if notices.len() > SHOWN {
-        report.add(Check::new("notice", State::Note, format!("and {} more such remarks: `heaptriage report` prints them all", notices.len() - SHOWN)));
+        report.add(Check::new(
+            "notice",
+            State::Note,
+            format!("and {} more such remarks: `heaptriage report` prints them all", notices.len() - SHOWN),
+        ));
     }
     report
 }
@@ -77,7 +82,11 @@ fn extent(report: &mut Examination, timeline: &Timeline) {
         }
         _ => String::new(),
     };
-    let finding = format!("{} snapshots{span}: {}", snapshots.len(), if list.is_empty() { "no dumps and no smaps".to_owned() } else { list.join(", ") });
+    let finding = format!(
+        "{} snapshots{span}: {}",
+        snapshots.len(),
+        if list.is_empty() { "no dumps and no smaps".to_owned() } else { list.join(", ") }
+    );
     let state = if parts[0].1 + parts[1].1 + parts[2].1 == 0 { State::Bad } else { State::Good };
     report.add(Check::new("snapshots", state, finding));
     let dumps = parts[0].1;
@@ -99,7 +108,8 @@ fn heap(report: &mut Examination, timeline: &Timeline) {
     match profile.sampling {
         Sampling::Exact => report.add(Check::new("sampling", State::Good, "every allocation was recorded")),
         Sampling::Interval(bytes) => {
-            let live: u64 = profile.samples.iter().map(|s| crate::analysis::estimate::unsample(s.live, profile.sampling).bytes as u64).sum();
+            let live: u64 =
+                profile.samples.iter().map(|s| crate::analysis::estimate::unsample(s.live, profile.sampling).bytes as u64).sum();
             let variable = "the allocator's settings";
             report.add(settings::sampling(u64::from(bytes.get().max(1).ilog2()), Some(live), variable));
         }
@@ -110,7 +120,10 @@ fn heap(report: &mut Examination, timeline: &Timeline) {
     }
     stacks(report, timeline, profile);
     if profile.truncated {
-        report.add(Check::new("dump_cut", State::Doubt, "the last dump is cut: what followed is lost").remedy("is the disk full? copy dumps only when the process has closed them"));
+        report.add(
+            Check::new("dump_cut", State::Doubt, "the last dump is cut: what followed is lost")
+                .remedy("is the disk full? copy dumps only when the process has closed them"),
+        );
     }
     if profile.mappings.is_empty() && timeline.symbols.is_none() {
         let remedy = "append /proc/PID/maps of the same process to the dump, after an empty line and `MAPPED_LIBRARIES:`";
@@ -139,12 +152,20 @@ fn stacks(report: &mut Examination, timeline: &Timeline, profile: &HeapProfile) 
                 .remedy("build with unwind tables (-C force-unwind-tables=yes, -fasynchronous-unwind-tables); with musl, or frame pointers only, build jemalloc with --enable-prof-libunwind or --enable-prof-frameptr"),
         );
     } else {
-        report.add(Check::new("stacks", State::Good, format!("{} distinct stacks, unwound through to their callers", grouped(total as u64))));
+        report.add(Check::new(
+            "stacks",
+            State::Good,
+            format!("{} distinct stacks, unwound through to their callers", grouped(total as u64)),
+        ));
     }
     if share(cut) > MANY {
         report.add(
-            Check::new("deep_stacks", State::Doubt, format!("{} of them are cut at {DEEPEST} frames: their outer callers are lost", percent(cut as f64, total as f64)))
-                .remedy("jemalloc 5.3.1 or later has prof_bt_max; else look at the inner frames only"),
+            Check::new(
+                "deep_stacks",
+                State::Doubt,
+                format!("{} of them are cut at {DEEPEST} frames: their outer callers are lost", percent(cut as f64, total as f64)),
+            )
+            .remedy("jemalloc 5.3.1 or later has prof_bt_max; else look at the inner frames only"),
         );
     }
 }
@@ -159,14 +180,16 @@ fn names(timeline: &Timeline, bin_dirs: &[PathBuf], options: &SymbolOptions) -> 
     let space = spaces.max_by_key(|space| space.mappings().len()).unwrap_or(&empty);
     let mut options = options.clone();
     options.search_dirs.extend(bin_dirs.iter().cloned());
-    let recorded = |(path, id): &(String, Option<String>)| Some(RecordedModule { path: path.clone(), build_id: BuildId::from_hex(id.as_deref()?)? });
+    let recorded =
+        |(path, id): &(String, Option<String>)| Some(RecordedModule { path: path.clone(), build_id: BuildId::from_hex(id.as_deref()?)? });
     options.recorded.extend(timeline.process.modules.iter().filter_map(recorded));
     symbolize(&timeline.stacks, &AddressSpace::new(space.mappings().iter().map(Mapping::clone).collect()), &options)
 }
 
 /// Whether the binaries are at hand, and how much they tell.
 fn modules(report: &mut Examination, timeline: &Timeline, symbols: &Symbols) {
-    let mut modules: Vec<_> = symbols.modules.iter().filter(|module| module.addresses > 0 && module.status != ModuleStatus::NotAFile).collect();
+    let mut modules: Vec<_> =
+        symbols.modules.iter().filter(|module| module.addresses > 0 && module.status != ModuleStatus::NotAFile).collect();
     modules.sort_by(|a, b| b.addresses.cmp(&a.addresses).then_with(|| a.path.cmp(&b.path)));
     for (place, module) in modules.iter().take(SHOWN).enumerate() {
         let name = printable(&module.name);
@@ -190,8 +213,12 @@ fn modules(report: &mut Examination, timeline: &Timeline, symbols: &Symbols) {
     let recorded = timeline.process.modules.iter().any(|(_, id)| id.is_some());
     if !recorded && timeline.symbols.is_none() && timeline.snapshots.iter().any(|s| s.heap.is_some()) {
         report.add(
-            Check::new("build_ids", State::Note, "no build-ids were recorded: whether a binary is the one that ran is told by its layout only")
-                .remedy("`heaptriage record` writes them into capture.json"),
+            Check::new(
+                "build_ids",
+                State::Note,
+                "no build-ids were recorded: whether a binary is the one that ran is told by its layout only",
+            )
+            .remedy("`heaptriage record` writes them into capture.json"),
         );
     }
     if let Some(size) = timeline.process.page_size.filter(|&size| size != 4096) {

@@ -84,7 +84,11 @@ impl Settings {
         let how = if self.measured.prof.is_some() { ", read from its memory" } else { from.as_str() };
         let start = format!("start it with {variable}={}", self.advised());
         if !self.is_on() {
-            let now = if runs { "heap profiling is off in this process and cannot be switched on later" } else { "heap profiling is off unless it is switched on at the start" };
+            let now = if runs {
+                "heap profiling is off in this process and cannot be switched on later"
+            } else {
+                "heap profiling is off unless it is switched on at the start"
+            };
             checks.push(Check::new("profiling_on", if runs { State::Bad } else { State::Doubt }, format!("{now}{how}")).remedy(start));
             return checks;
         }
@@ -92,7 +96,9 @@ impl Settings {
         let active = self.measured.active.or_else(|| self.flag("prof_active")).unwrap_or(true);
         if !active {
             let finding = "sampling is paused (prof.active is false): what is allocated meanwhile is invisible for ever";
-            checks.push(Check::new("sampling_active", State::Bad, finding).remedy("start it with prof_active:true, or set prof.active by mallctl"));
+            checks.push(
+                Check::new("sampling_active", State::Bad, finding).remedy("start it with prof_active:true, or set prof.active by mallctl"),
+            );
         }
         checks.push(sampling(self.lg_sample(), live_bytes, variable));
         let accum = self.measured.accum.or_else(|| self.flag("prof_accum")).unwrap_or(false);
@@ -140,8 +146,12 @@ pub(super) fn sampling(lg: u64, live_bytes: Option<u64>, variable: &str) -> Chec
     }
     let set = |lg: u64| format!("lg_prof_sample:{lg} in {variable}");
     match lg {
-        ..FINEST => Check::new("sampling", State::Doubt, format!("{finding}; so fine that profiling itself distorts RSS (each sampled small object takes pages of its own)"))
-            .remedy(set(FINEST)),
+        ..FINEST => Check::new(
+            "sampling",
+            State::Doubt,
+            format!("{finding}; so fine that profiling itself distorts RSS (each sampled small object takes pages of its own)"),
+        )
+        .remedy(set(FINEST)),
         FINEST..=COARSEST => Check::new("sampling", State::Good, finding),
         _ => Check::new("sampling", State::Doubt, format!("{finding}; too coarse for most leaks")).remedy(set(DEFAULT_LG)),
     }
@@ -207,7 +217,10 @@ mod tests {
     #[test]
     fn precision_is_told_for_the_size_of_the_process() {
         let finding = sampling(19, Some(4 << 30), "MALLOC_CONF").finding;
-        assert_eq!(finding, "1 sample per 512.0 KiB: a stack holding less than 1.5 MiB may not show; a tenth of its 4.0 GiB is estimated ±7 %");
+        assert_eq!(
+            finding,
+            "1 sample per 512.0 KiB: a stack holding less than 1.5 MiB may not show; a tenth of its 4.0 GiB is estimated ±7 %"
+        );
         assert!(sampling(19, Some(1 << 20), "MALLOC_CONF").finding.ends_with("is estimated not at all"));
     }
 }
