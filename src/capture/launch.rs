@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// Where distributions put jemalloc.
-const LIBRARIES: [&str; 8] = [
+const LIBRARIES: [&str; 7] = [
     "/usr/lib/x86_64-linux-gnu/libjemalloc.so.2",
     "/usr/lib/aarch64-linux-gnu/libjemalloc.so.2",
     "/usr/lib64/libjemalloc.so.2",
@@ -20,7 +20,6 @@ const LIBRARIES: [&str; 8] = [
     "/usr/local/lib/libjemalloc.so.2",
     "/usr/local/lib64/libjemalloc.so.2",
     "/usr/lib/x86_64-linux-gnu/libjemalloc.so.1",
-    "/opt/homebrew/lib/libjemalloc.so.2",
 ];
 
 /// What to set for a command.
@@ -151,13 +150,14 @@ fn settings(variable: &str, spool: &Path, options: &LaunchOptions) -> String {
     value
 }
 
+/// Where a shared jemalloc may be.
+pub fn libraries() -> impl Iterator<Item = PathBuf> {
+    LIBRARIES.iter().map(PathBuf::from)
+}
+
 /// A jemalloc to preload, checked.
 fn library(path: &Path) -> Result<(PathBuf, Jemalloc), LaunchError> {
-    let path = if path == Path::new("") {
-        LIBRARIES.iter().map(Path::new).find(|path| path.exists()).ok_or(LaunchError::NoLibrary)?.to_owned()
-    } else {
-        path.to_owned()
-    };
+    let path = if path == Path::new("") { libraries().find(|path| path.exists()).ok_or(LaunchError::NoLibrary)? } else { path.to_owned() };
     let bad = |reason: String| LaunchError::BadLibrary { path: path.clone(), reason };
     let facts = Program::read(&path, true).map_err(|error| bad(format!("cannot be preloaded: {error}")))?;
     let jemalloc = facts.jemalloc.ok_or_else(|| bad("no jemalloc is in it".into()))?;

@@ -12,6 +12,7 @@
 pub mod cgroup;
 pub mod debugger;
 pub mod describe;
+pub mod doctor;
 pub mod dumps;
 #[cfg(feature = "in-process")]
 pub mod in_process;

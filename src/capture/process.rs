@@ -45,7 +45,7 @@ pub enum ProcessError {
         name: String,
     },
     /// It belongs to somebody else, or has made itself unreadable.
-    #[error("pid {pid} ({name}) may not be read: its memory map is for the same user (uid {uid}) or for CAP_SYS_PTRACE; run it with sudo")]
+    #[error("pid {pid} ({name}) may not be read: its memory map is for the same user (uid {uid}) and for CAP_SYS_PTRACE (sudo)")]
     Forbidden {
         /// The pid asked for.
         pid: u32,

@@ -11,7 +11,7 @@
 
 use crate::address::BuildId;
 use object::read::elf::ElfFile64;
-use object::{Object, ObjectSection, ReadCache};
+use object::{Object, ObjectSection, ObjectSegment, ObjectSymbol, ReadCache};
 use std::fs::File;
 use std::io;
 use std::path::Path;
@@ -51,8 +51,7 @@ impl Program {
     /// be read or is not ELF.
     pub fn read(path: &Path, allocator: bool) -> io::Result<Program> {
         let cache = ReadCache::new(File::open(path)?);
-        let not_elf = |error: object::Error| io::Error::new(io::ErrorKind::InvalidData, error.to_string());
-        let elf: ElfFile64<'_, object::Endianness, &ReadCache<File>> = ElfFile64::parse(&cache).map_err(not_elf)?;
+        let elf = parse(&cache)?;
         let build_id = elf.build_id().ok().flatten().and_then(BuildId::new);
         let mut jemalloc = None;
         for section in elf.sections().filter(|_| allocator) {
@@ -67,8 +66,46 @@ impl Program {
     }
 }
 
+/// Where a variable stands in the address space of its file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Variable {
+    /// Its address.
+    pub address: u64,
+    /// Its bytes.
+    pub size: u64,
+}
+
+impl Program {
+    /// Finds variables by their names in the symbol table: one entry for each name, `None` where it is not there.
+    pub fn variables(path: &Path, names: &[&str]) -> io::Result<Vec<Option<Variable>>> {
+        let cache = ReadCache::new(File::open(path)?);
+        let elf = parse(&cache)?;
+        let mut found = vec![None; names.len()];
+        for symbol in elf.symbols().chain(elf.dynamic_symbols()).filter(|symbol| symbol.is_definition()) {
+            let Ok(name) = symbol.name() else { continue };
+            if let Some(index) = names.iter().position(|wanted| *wanted == name) {
+                found[index] = found[index].or(Some(Variable { address: symbol.address(), size: symbol.size() }));
+            }
+        }
+        Ok(found)
+    }
+
+    /// The address at which the beginning of the file is to be loaded: 0 for position-independent programs.
+    pub fn base(path: &Path) -> io::Result<u64> {
+        let cache = ReadCache::new(File::open(path)?);
+        let elf = parse(&cache)?;
+        Ok(elf.segments().find(|segment| segment.file_range().0 == 0).map_or(0, |segment| segment.address()))
+    }
+}
+
+type Elf<'data> = ElfFile64<'data, object::Endianness, &'data ReadCache<File>>;
+
+fn parse(cache: &ReadCache<File>) -> io::Result<Elf<'_>> {
+    ElfFile64::parse(cache).map_err(|error: object::Error| io::Error::new(io::ErrorKind::InvalidData, error.to_string()))
+}
+
 /// The libraries an ELF file asks for.
-fn needed<'data>(elf: &ElfFile64<'data, object::Endianness, &'data ReadCache<File>>) -> Vec<&'data [u8]> {
+fn needed<'data>(elf: &Elf<'data>) -> Vec<&'data [u8]> {
     let libraries = elf.import_libraries().into_iter().flatten();
     // A broken entry ends the list: what was read counts.
     libraries.map_while(Result::ok).map(|library| library.name()).collect()

@@ -8,6 +8,7 @@ pub mod cache;
 pub mod check;
 pub mod convert;
 pub mod diff;
+pub mod doctor;
 pub mod html;
 pub mod load;
 pub mod meta;
@@ -111,6 +112,8 @@ enum Command {
     Convert(convert::ConvertArgs),
     /// Show where the resident memory is, over time.
     Rss(rss::RssArgs),
+    /// Is profiling on and useful? What to set, and what to capture next.
+    Doctor(doctor::DoctorArgs),
     /// Make a capture directory of a live process, or of a command started with profiling on.
     Record(record::RecordArgs),
     /// Find places where drop glue is skipped for types that own heap memory.
@@ -158,6 +161,7 @@ pub fn main() -> ExitCode {
     let result = match cli.command {
         Command::Convert(args) => convert::run(&args, &context),
         Command::Rss(args) => rss::run(args, &context),
+        Command::Doctor(args) => doctor::run(&args, &context),
         Command::Record(args) => record::run(args, &context),
         Command::Sites(args) => sites::run(args, &context),
         Command::Owners(args) => owners::run(args, &context),

@@ -69,8 +69,8 @@ pub struct RecordArgs {
     #[arg(long, value_name = "FILE")]
     prometheus: Option<PathBuf>,
     /// Start the command with this jemalloc in front of the C library's malloc (LD_PRELOAD); without a path the distribution's.
-    #[arg(long, value_name = "LIB", num_args = 0..=1, require_equals = true, default_missing_value = "", requires = "command")]
-    preload: Option<PathBuf>,
+    #[arg(long, value_name = "LIB", num_args = 0..=1, require_equals = true, requires = "command")]
+    preload: Option<Option<PathBuf>>,
     /// More settings for the command's jemalloc, such as 'lg_prof_sample:17,prof_accum:true'.
     #[arg(long, value_name = "CONF", requires = "command")]
     conf: Option<String>,
@@ -159,7 +159,11 @@ fn record_command(args: &RecordArgs, control: &Control, screen: &mut Screen) -> 
     let store = Store::open(&path)?;
     let spool = store.spool();
     std::fs::create_dir_all(&spool).with_context(|| format!("cannot write {}", spool.display()))?;
-    let options = LaunchOptions { preload: args.preload.clone(), settings: args.conf.clone(), dump_interval: args.dump_interval };
+    let options = LaunchOptions {
+        preload: args.preload.clone().map(Option::unwrap_or_default),
+        settings: args.conf.clone(),
+        dump_interval: args.dump_interval,
+    };
     let mut launch = launch::prepare(&args.command, &spool, &options)?;
     for doubt in &launch.doubts {
         screen.notice(&Notice::new("", doubt.as_str()));

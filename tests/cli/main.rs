@@ -3,6 +3,7 @@
 mod browser;
 mod captures;
 mod check;
+mod doctor;
 mod formats;
 mod hostile;
 mod inputs;

@@ -60,7 +60,7 @@ fn kill(pid: u32, signal: &str) {
     assert!(Command::new("kill").args([&format!("-{signal}"), &pid.to_string()]).status().unwrap().success());
 }
 
-fn heaptriage(args: &[&str]) -> Command {
+pub fn heaptriage(args: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_heaptriage"));
     command.args(args).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     command
@@ -134,7 +134,7 @@ fn text_of(output: &Output) -> String {
 }
 
 #[track_caller]
-fn fails(output: &Output, words: &[&str]) {
+pub fn fails(output: &Output, words: &[&str]) {
     let text = text_of(output);
     assert_eq!(output.status.code(), Some(2), "{text}");
     for word in words {
