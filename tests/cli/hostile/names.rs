@@ -210,7 +210,8 @@ fn check(what: &str, format: &str, ran: &Ran) {
 /// Markdown without its code spans and blocks.
 fn outside_code(text: &str) -> String {
     let mut out = String::new();
-    let mut rest = text;
+    let text = text.replace("\\\\", "").replace("\\`", "").replace("\\<", "");
+    let mut rest = text.as_str();
     while let Some(start) = rest.find('`') {
         out.push_str(&rest[..start]);
         let ticks = rest[start..].bytes().take_while(|&byte| byte == b'`').count();
