@@ -139,7 +139,7 @@ fn names_stay_names_in_every_format() {
     let capture = capture(folder.path());
     let (first, last) = (capture.join("1763650000000.heap"), capture.join("1763650360000.heap"));
     let commands = super::program::commands();
-    let formats = ["text", "markdown", "json", "csv", "html", "sarif", "junit", "folded", "svg", "pprof", "jeprof"];
+    let formats = ["text", "markdown", "json", "csv", "html", "sarif", "junit", "folded", "svg", "pprof", "jeprof", "dot"];
     let mut written = 0;
     for command in ["report", "diff", "top", "tree", "flamegraph", "rss", "trend", "check"] {
         if !commands.iter().any(|known| known == command) {
