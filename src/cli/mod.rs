@@ -18,6 +18,7 @@ pub mod report;
 pub mod rss;
 pub mod sites;
 pub mod suppress;
+pub mod schema;
 pub mod symbols;
 pub mod top;
 pub mod trend;
@@ -133,6 +134,8 @@ enum Command {
     Flamegraph(view::FlamegraphArgs),
     /// Look after the cache of symbols.
     Cache(cache::CacheArgs),
+    /// Print the JSON Schema of an output.
+    Schema(schema::SchemaArgs),
     /// Print a completion script for a shell.
     Completions(meta::CompletionsArgs),
     /// Print the manual page.
@@ -167,6 +170,7 @@ pub fn main() -> ExitCode {
         Command::List(args) => view::list(&args, &context),
         Command::Flamegraph(args) => view::flamegraph(&args, &context),
         Command::Cache(args) => cache::run(&args, &context),
+        Command::Schema(args) => schema::run(&args, &context),
         Command::Completions(args) => meta::completions(&args),
         Command::Man(args) => meta::man(&args),
     };

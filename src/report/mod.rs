@@ -20,3 +20,4 @@ pub mod trend;
 pub mod triage_document;
 pub mod triage_json;
 pub mod views;
+pub mod schemas;

@@ -11,3 +11,4 @@ mod programs;
 mod record;
 mod rss;
 mod totals;
+mod views;
