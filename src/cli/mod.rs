@@ -19,6 +19,7 @@ pub mod rss;
 pub mod sites;
 pub mod suppress;
 pub mod schema;
+pub mod suppress;
 pub mod symbols;
 pub mod top;
 pub mod trend;

@@ -87,7 +87,11 @@ fn two_processes_of_one_binary_are_matched_by_module() {
     assert_eq!(diff["total"]["base_bytes"], 1_721_355);
     assert_eq!(diff["total"]["current_bytes"], 1_754_326);
     // The leak's call site is one row, although the program was loaded elsewhere.
-    let row = diff["rows"].as_array().unwrap().iter().find(|row| row["base_cum_bytes"].as_i64() > Some(0) && row["current_cum_bytes"].as_i64() > Some(0));
+    let row = diff["rows"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .find(|row| row["base_cum_bytes"].as_i64() > Some(0) && row["current_cum_bytes"].as_i64() > Some(0));
     assert!(row.is_some());
 }
 
@@ -163,7 +167,10 @@ fn odd_dumps_are_shown_and_said() {
     let output = run(&["top", "heap/jemalloc-5.3.0_truncated-in-stacks.heap"]);
     assert!(output.status.success());
     let stderr = String::from_utf8_lossy(&output.stderr);
-    assert!(stderr.contains("truncated-in-stacks.heap:19:4: truncated: the dump ends in the middle; the 3 whole stacks before it are used"), "{stderr}");
+    assert!(
+        stderr.contains("truncated-in-stacks.heap:19:4: truncated: the dump ends in the middle; the 3 whole stacks before it are used"),
+        "{stderr}"
+    );
     let output = run(&["top", "heap/gperftools-2.10_heap_v2_empty.heap"]);
     assert!(output.status.success());
     assert!(String::from_utf8_lossy(&output.stderr).contains("no samples"));
