@@ -69,11 +69,14 @@ pub fn dumps(inputs: &[PathBuf], threads: bool, time: &TimeArgs) -> anyhow::Resu
 pub fn with_dumps(mut opened: Opened, time: &TimeArgs) -> anyhow::Result<Opened> {
     let timeline = &mut opened.timeline;
     let other = timeline.snapshots.iter().any(|snapshot| snapshot.heap.is_none());
+    let files = timeline.snapshots.iter().flat_map(|snapshot| snapshot.files.iter().map(|(_, file)| printable(file).into_owned()));
+    let files: Vec<String> = files.take(3).collect();
     timeline.snapshots.retain(|snapshot| snapshot.heap.is_some());
     if timeline.snapshots.is_empty() {
         let reasons: Vec<String> = opened.notices.iter().map(|notice| format!("\n  {notice}")).collect();
         let help = if other { "\n  help: `heaptriage rss` shows smaps and allocator statistics" } else { "" };
-        bail!("no heap dump among the inputs{}{help}", reasons.concat());
+        let among = if files.is_empty() { String::new() } else { format!(" ({})", files.join(", ")) };
+        bail!("no heap dump among the inputs{among}{}{help}", reasons.concat());
     }
     time.apply(timeline)?;
     Ok(opened)

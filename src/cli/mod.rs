@@ -18,6 +18,7 @@ pub mod owners;
 pub mod record;
 pub mod report;
 pub mod rss;
+pub mod schema;
 pub mod sites;
 pub mod source;
 pub mod suppress;
@@ -139,6 +140,8 @@ enum Command {
     Flamegraph(view::FlamegraphArgs),
     /// Look after the cache of symbols.
     Cache(cache::CacheArgs),
+    /// Print the JSON Schema of an output.
+    Schema(schema::SchemaArgs),
     /// Print a completion script for a shell.
     Completions(meta::CompletionsArgs),
     /// Print the manual page.
@@ -175,6 +178,7 @@ pub fn main() -> ExitCode {
         Command::List(args) => view::list(&args, &context),
         Command::Flamegraph(args) => view::flamegraph(&args, &context),
         Command::Cache(args) => cache::run(&args, &context),
+        Command::Schema(args) => schema::run(&args, &context),
         Command::Completions(args) => meta::completions(&args),
         Command::Man(args) => meta::man(&args),
     };

@@ -15,6 +15,7 @@ pub mod ownership;
 pub mod pprof;
 pub mod rss;
 pub mod sarif;
+pub mod schemas;
 pub mod sites;
 pub mod speedscope;
 pub mod stacks_json;

@@ -13,3 +13,4 @@ mod programs;
 mod record;
 mod rss;
 mod totals;
+mod views;

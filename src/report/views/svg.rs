@@ -114,7 +114,7 @@ fn frames(out: &mut String, about: &About<'_>, table: &Places, tree: &Tree, root
 }
 
 /// `quarryd (pid 1): 162.9 MiB live in 27 stacks, 2026-11-20T12:00:00Z`.
-fn title(about: &About<'_>, caption: &Caption<'_>) -> String {
+pub fn title(about: &About<'_>, caption: &Caption<'_>) -> String {
     let process = about.current.process.as_deref().map(|p| format!("{p}: ")).unwrap_or_default();
     let when = match &about.base {
         None => when(&about.current),
@@ -258,7 +258,7 @@ fn shortened(name: &str) -> String {
 }
 
 /// Text as XML takes it.
-fn escaped(text: &str) -> String {
+pub(super) fn escaped(text: &str) -> String {
     let mut out = String::with_capacity(text.len() + 8);
     for c in text.chars() {
         match c {
