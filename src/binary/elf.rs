@@ -93,8 +93,8 @@ pub struct ElfFile {
     position_independent: bool,
 }
 
-/// A compressed section may grow to at most this many times its size. Debug sections reach 8 times
-/// (`.debug_str`), a bomb 1,000 (zlib) or 30,000 times (zstd).
+/// A compressed section may grow to at most this many times its size. Debug sections stay
+/// far below; a bomb can reach 1,000 (zlib) or 30,000 times (zstd). The limit is a choice, not a measurement.
 const MOST_INFLATION: u64 = 64;
 /// Below this size the ratio is not asked: headers weigh more than content.
 const SMALL_SECTION: u64 = 1 << 20;
@@ -260,7 +260,7 @@ impl ElfFile {
     }
 
     /// [`ElfFile::symbol_at`] for many addresses, which must be sorted: one pass over the table, which is
-    /// neither sorted nor kept. Sorting the 500,000 symbols of a large binary costs more than all else for a few addresses.
+    /// neither sorted nor kept: for a few addresses sorting the table of a large binary would be most of the work.
     pub fn symbols_at(&self, sorted: &[Svma]) -> Vec<Option<FunctionSymbol<'_>>> {
         /// How often a symbol may hold an address before the table is sorted after all: only where a
         /// file has symbols that span everything.

@@ -6,11 +6,11 @@
 use std::borrow::Cow;
 use std::fmt::{self, Write};
 
-/// Longest linkage name that is demangled, in bytes. Real ones of generated async code reach about 20 KiB.
+/// Longest linkage name that is demangled, in bytes. A bound against hostile files.
 const LONGEST_LINKAGE: usize = 64 << 10;
 /// Longest name that is kept, in bytes: longer ones end in `…`. A v0 name of a few bytes can expand without bound.
 const LONGEST_NAME: usize = 16 << 10;
-/// Depth of nested C++ names; real templates stay below 100.
+/// Depth of nested C++ names: a bound against hostile files.
 const DEEPEST_NESTING: u32 = 256;
 
 /// The name for people: demangled, without the hash suffix (`::h0123456789abcdef`), crate

@@ -17,7 +17,7 @@ use super::units::{DebugInfo, RangeAttributes, Unit};
 use hashbrown::HashMap;
 use rustc_hash::FxBuildHasher;
 
-/// Links of inlined calls kept for each address of a unit, on average; real units have some 10.
+/// Links of inlined calls kept for each address of a unit, on average: a bound against hostile files, far above what inlining gives.
 const LINKS_PER_ADDRESS: usize = 256;
 /// Entries within one another that are followed.
 const DEEPEST_ENTRY: usize = 8192;
