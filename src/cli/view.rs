@@ -10,7 +10,7 @@ use crate::analysis::filter::{Filter, Measure};
 use crate::analysis::peek;
 use crate::analysis::places::{By, NameMatch, Places, Shown};
 use crate::analysis::tree::{self, Paths, Which};
-use crate::report::views::{About, calls, folded, html, svg, text};
+use crate::report::views::{About, calls, folded, svg, text};
 use anyhow::Context as _;
 use clap::Args;
 use regex::Regex;
@@ -268,14 +268,12 @@ pub fn flamegraph(args: &FlamegraphArgs, context: &Context) -> anyhow::Result<Ou
         let tree = tree::build(&paths, &table, svg::LEAST_SHARE * paths.weight().current);
         let caption =
             svg::Caption { what: text::level_words(&about, &paths.total.1, paths.stacks), hidden: &shown.hidden(), matched: None };
-        let drawing = svg::flamegraph(&about, &table, &tree, &caption);
-        let page = ready.format == Format::Html;
-        bytes = if page { html::page(&svg::title(&about, &caption), &drawing) } else { drawing }.into_bytes();
+        bytes = svg::flamegraph(&about, &table, &tree, &caption).into_bytes();
     }
     finish(ready, &bytes, context)
 }
 
-/// Writes a difference as a flamegraph, for HTML on a page, or as folded stacks.
+/// Writes a difference as a flamegraph or as folded stacks.
 pub fn difference(
     sides: &Sides,
     format: Format,
@@ -320,8 +318,6 @@ pub fn difference(
     let tree = tree::build(&paths, &table, svg::LEAST_SHARE * paths.weight().larger());
     let change = sides.total_change(&paths, filter, measure)?;
     let caption = svg::Caption { what: text::change_level_words(&about, &change), hidden: &hidden, matched: Some(sides.matched) };
-    let drawing = svg::flamegraph(&about, &table, &tree, &caption);
-    let text = if format == Format::Html { html::page(&svg::title(&about, &caption), &drawing) } else { drawing };
-    output.write_all(text.as_bytes())?;
+    output.write_all(svg::flamegraph(&about, &table, &tree, &caption).as_bytes())?;
     Ok(())
 }

@@ -6,7 +6,6 @@
 pub mod calls;
 pub mod csv;
 pub mod folded;
-pub mod html;
 pub mod jeprof;
 pub mod json;
 pub mod svg;
