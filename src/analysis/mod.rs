@@ -11,6 +11,7 @@ pub mod filter;
 pub mod finding;
 pub mod gate;
 pub mod group;
+pub mod join;
 pub mod judge;
 pub mod ledger;
 pub mod memory_owners;

@@ -16,8 +16,8 @@ use std::path::PathBuf;
 #[command(after_long_help = "Examples:
   heaptriage sites target/release/indexer
       Where values that own heap memory are never dropped, from the binary and its debug information.
-  heaptriage sites indexer --source-root /build=/home/me/indexer
-      The same for a binary built in /build: with sources, forget, leak and into_raw are found too.")]
+  heaptriage sites indexer --debug-file indexer.debug --json
+      Every site with its types and addresses, cleared ones with the reason.")]
 pub struct SitesArgs {
     /// The executable or library, with its debug information.
     #[arg(value_name = "BINARY")]
@@ -41,7 +41,7 @@ pub fn run(args: SitesArgs, _context: &Context) -> anyhow::Result<Outcome> {
     let mut output = args.output.create(format)?;
     let facts = ownership_facts(&args.binary, &Options { debug_file: args.debug_file.clone(), ..Options::default() })?;
     let graph = Graph::new(&facts);
-    let found = sites(&graph, &[]);
+    let found = sites(&graph);
     let binary = args.binary.to_string_lossy();
     let report = SitesReport {
         binary: &binary,
@@ -72,5 +72,17 @@ fn debug_info(facts: &OwnershipFacts) -> &'static str {
 }
 
 fn notes(facts: &OwnershipFacts) -> Vec<String> {
-    super::owners::notes(facts)
+    let mut notes = super::owners::notes(facts);
+    if facts.rust_units == 0 && facts.cpp_units > 0 {
+        notes.push("This is a C++ binary: skipped drops are looked for in Rust code only.".to_owned());
+    } else if facts.rust_units > 0 {
+        notes.push(
+            "In optimised code forget, leak, into_raw and ManuallyDrop leave no trace and are not listed; a debug build shows them."
+                .to_owned(),
+        );
+    }
+    if facts.functions.iter().any(|function| function.code.is_none()) {
+        notes.push("The machine code of this architecture is not walked: only calls that the debug info shows were found.".to_owned());
+    }
+    notes
 }

@@ -197,8 +197,7 @@ fn one(out: &mut String, site: &Site) {
     }
     let tier = match site.tier {
         1 => "a call in the debug info",
-        2 => "a walk of the machine code",
-        _ => "the source text",
+        _ => "a walk of the machine code",
     };
     let incomplete = if site.complete { "" } else { "; some jumps could not be followed" };
     let line = match (site.line_of, site.line) {

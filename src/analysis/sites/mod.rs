@@ -1,17 +1,17 @@
-//! Sites: places where drop glue is skipped for a type, from the binary alone or with its sources.
+//! Sites: places where drop glue is skipped for a type, from the binary alone.
 //!
 //! | tier | finds | in |
 //! |---|---|---|
 //! | 1 ([`calls`]) | inlined calls and calls of functions that skip drop glue | debug builds; in release what does real work (`Bump::alloc`) |
 //! | 2 ([`paths`]) | containers in an arena that some way out of a function leaves without dropping | release builds |
-//! | 3 ([`source`]) | `forget`, `leak`, `into_raw`, which leave no trace in optimised code | release builds with sources |
+//!
+//! `forget`, `leak`, `into_raw` and `ManuallyDrop` leave no trace in optimised code: there they are not found.
 //!
 //! A site says where something is never dropped, not that memory leaks: that needs growth, which heap dumps show.
 
 pub mod calls;
 pub mod frames;
 pub mod paths;
-pub mod source;
 
 use crate::analysis::ownership::Graph;
 use crate::analysis::ownership::rule::{Owns, Via};
@@ -37,7 +37,7 @@ pub struct Site {
     pub line: Option<u32>,
     /// What stands at the line.
     pub line_of: LineOf,
-    /// 1 inline entry or call, 2 path walk, 3 source text.
+    /// 1 inline entry or call, 2 path walk.
     pub tier: u8,
     /// Every jump on the way could be followed.
     pub complete: bool,
@@ -71,8 +71,6 @@ pub struct Sites {
     pub sites: Vec<Site>,
     /// Containers in an arena whose elements own heap memory, that every way out drops or moves on.
     pub containers_dropped: usize,
-    /// Source files that were read.
-    pub sources: usize,
 }
 
 impl Site {
@@ -100,17 +98,16 @@ impl Site {
     }
 }
 
-/// Finds all sites of a binary. `sources` are the texts of its user code where they could be read.
-pub fn sites(graph: &Graph<'_>, sources: &[source::SourceFile]) -> Sites {
+/// Finds all sites of a binary.
+pub fn sites(graph: &Graph<'_>) -> Sites {
     let facts = graph.facts;
     let standings = standings(facts);
     let mut found = calls::find(graph, &standings);
     let walked = paths::find(graph, &standings);
-    let mut result = Sites { containers_dropped: walked.dropped, sources: sources.len(), ..Sites::default() };
+    let mut result = Sites { containers_dropped: walked.dropped, ..Sites::default() };
     for site in walked.sites {
         add(&mut found, site);
     }
-    source::apply(graph, &standings, sources, &mut found);
     fields(graph, &mut found);
     for site in &mut found {
         if site.cleared.is_none() && site.owns == Owns::No {
