@@ -81,7 +81,7 @@ fn push_visible(out: &mut String, c: char) {
 
 /// Control characters, and the format characters that reorder or hide text (Unicode UAX #9 and
 /// zero-width ones): a name could use them to look like another.
-fn is_unprintable(c: char) -> bool {
+pub(crate) fn is_unprintable(c: char) -> bool {
     c.is_control() || matches!(c, '\u{061c}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}')
 }
 

@@ -124,13 +124,18 @@ pub fn run(args: &ConvertArgs, context: &Context) -> anyhow::Result<Outcome> {
         (None, Some(path)) if path != Path::new("-") => To::of_path(path)?,
         _ => anyhow::bail!("no format to convert to\n  help: name a file with -o, or a format with --to"),
     };
-    let format = if to == To::Pprof { Format::Pprof } else { Format::Json };
+    let compressed =
+        to != To::Pprof && args.output.as_ref().is_some_and(|path| path.extension().is_some_and(|e| e.eq_ignore_ascii_case("gz")));
+    let format = match to {
+        _ if compressed => Format::Pprof, // binary: bytes go through as they are
+        To::Pprof => Format::Pprof,
+        To::Json | To::Speedscope | To::Firefox => Format::Json,
+        To::Folded | To::Csv | To::Callgrind | To::Dot => Format::Folded,
+    };
     let mut output = Output::create(args.output.as_deref(), format)?;
     let input = open::named(&args.inputs, &args.symbols, &OpenOptions { threads: args.threads })?;
     context.notices(&input.notices);
     let filter = Filter { raw_samples: args.raw_samples, ..Filter::default() };
-    let compressed =
-        to != To::Pprof && args.output.as_ref().is_some_and(|path| path.extension().is_some_and(|e| e.eq_ignore_ascii_case("gz")));
     if compressed {
         let mut gzip = GzBuilder::new().write(&mut output, Compression::default());
         write(to, args, &input, &filter, &mut gzip)?;

@@ -53,6 +53,11 @@ impl Format {
         matches!(self, Format::Text)
     }
 
+    /// Whether it is JSON, in which any character of a string may be written as `\uXXXX`.
+    fn is_json(self) -> bool {
+        matches!(self, Format::Json | Format::Sarif)
+    }
+
     /// Whether it would harm a terminal.
     fn is_binary(self) -> bool {
         matches!(self, Format::Pprof)
@@ -103,13 +108,15 @@ pub fn choose(command: &str, asked: Option<Format>) -> anyhow::Result<Format> {
 pub struct Output {
     to: Target,
     look: Look,
+    /// For JSON: the start of a character that the last write cut.
+    pending: Option<Vec<u8>>,
 }
 
 #[derive(Debug)]
 enum Target {
     Stdout(BufWriter<io::Stdout>),
     /// A device or a pipe with a name: written as it comes.
-    Special(BufWriter<File>),
+    Special(BufWriter<File>, PathBuf),
     Replace(BufWriter<NamedTempFile>, PathBuf),
 }
 
@@ -117,19 +124,20 @@ impl Output {
     /// Opens `path`, or standard output for `None` and `-`. Called before the long work, so that a bad
     /// path fails early.
     pub fn create(path: Option<&Path>, format: Format) -> anyhow::Result<Output> {
+        let pending = format.is_json().then(Vec::new);
         let Some(path) = path.filter(|path| *path != Path::new("-")) else {
             let stdout = io::stdout();
             if format.is_binary() && stdout.is_terminal() {
                 anyhow::bail!("{} is binary and standard output is a terminal\n  help: write it to a file with -o FILE", format.word());
             }
             let look = if format.is_text() { terminal_look(&stdout) } else { Look::default() };
-            return Ok(Output { to: Target::Stdout(BufWriter::new(stdout)), look });
+            return Ok(Output { to: Target::Stdout(BufWriter::new(stdout)), look, pending });
         };
         let to = match std::fs::metadata(path) {
             Ok(found) if found.is_dir() => anyhow::bail!("{}: it is a directory", cannot_write(path)),
             Ok(found) if !found.is_file() => {
                 let file = File::options().write(true).open(path).with_context(|| cannot_write(path))?;
-                Target::Special(BufWriter::new(file))
+                Target::Special(BufWriter::new(file), path.to_owned())
             }
             found => {
                 // Through a symbolic link the file behind it is replaced, not the link.
@@ -143,7 +151,7 @@ impl Output {
                 Target::Replace(BufWriter::new(file), real)
             }
         };
-        Ok(Output { to, look: Look::default() })
+        Ok(Output { to, look: Look::default(), pending })
     }
 
     /// How text may look here.
@@ -152,14 +160,14 @@ impl Output {
     }
 
     /// Flushes, and puts the file in its place.
-    pub fn finish(self) -> anyhow::Result<()> {
-        match self.to {
-            Target::Stdout(mut out) => out.flush()?,
-            Target::Special(mut out) => out.flush()?,
-            Target::Replace(file, path) => {
-                let file = file.into_inner().map_err(io::IntoInnerError::into_error).with_context(|| cannot_write(&path))?;
-                file.persist(&path).map_err(|error| error.error).with_context(|| cannot_write(&path))?;
-            }
+    pub fn finish(mut self) -> anyhow::Result<()> {
+        if let Some(rest) = self.pending.take().filter(|rest| !rest.is_empty()) {
+            self.to.write_all(&rest)?;
+        }
+        self.to.flush()?;
+        if let Target::Replace(file, path) = self.to {
+            let file = file.into_inner().map_err(io::IntoInnerError::into_error).with_context(|| cannot_write(&path))?;
+            file.persist(&path).map_err(|error| error.error).with_context(|| cannot_write(&path))?;
         }
         Ok(())
     }
@@ -167,20 +175,73 @@ impl Output {
 
 impl Write for Output {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        match &mut self.to {
-            Target::Stdout(out) => out.write(bytes),
-            Target::Special(out) => out.write(bytes),
-            Target::Replace(file, _) => file.write(bytes),
+        match &mut self.pending {
+            None => self.to.write(bytes),
+            Some(pending) if pending.is_empty() && is_plain(bytes) => self.to.write(bytes),
+            Some(pending) => {
+                pending.extend_from_slice(bytes);
+                let text = std::mem::take(pending);
+                let whole = match std::str::from_utf8(&text) {
+                    Err(error) if error.error_len().is_none() => error.valid_up_to(),
+                    _ => text.len(),
+                };
+                let (text, rest) = text.split_at(whole);
+                pending.extend_from_slice(rest);
+                self.to.write_all(escaped(text).as_bytes())?;
+                Ok(bytes.len())
+            }
         }
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        match &mut self.to {
-            Target::Stdout(out) => out.flush(),
-            Target::Special(out) => out.flush(),
-            Target::Replace(file, _) => file.flush(),
+        self.to.flush()
+    }
+}
+
+impl Write for Target {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        match self {
+            Target::Stdout(out) => out.write(bytes).map_err(|error| named("standard output", &error)),
+            Target::Special(out, path) => out.write(bytes).map_err(|error| named(&path.to_string_lossy(), &error)),
+            Target::Replace(file, path) => file.write(bytes).map_err(|error| named(&path.to_string_lossy(), &error)),
         }
     }
+
+    fn flush(&mut self) -> io::Result<()> {
+        match self {
+            Target::Stdout(out) => out.flush().map_err(|error| named("standard output", &error)),
+            Target::Special(out, path) => out.flush().map_err(|error| named(&path.to_string_lossy(), &error)),
+            Target::Replace(file, path) => file.flush().map_err(|error| named(&path.to_string_lossy(), &error)),
+        }
+    }
+}
+
+/// An error of the system with what could not be written; a reader that went away stays recognizable.
+fn named(what: &str, error: &io::Error) -> io::Error {
+    io::Error::new(error.kind(), format!("cannot write {}: {error}", crate::origin::printable(what)))
+}
+
+/// Whether nothing in `bytes` needs [`escaped`]: the usual case, told without decoding.
+fn is_plain(bytes: &[u8]) -> bool {
+    bytes.iter().all(|&byte| byte < 0x7f)
+}
+
+/// JSON whose strings a terminal shows as they are. serde_json writes U+007F and above raw, and there are
+/// control characters and marks that reorder text among them; outside strings JSON has none of these.
+fn escaped(json: &[u8]) -> String {
+    let text = String::from_utf8_lossy(json);
+    let mut out = String::with_capacity(text.len() + 16);
+    for c in text.chars() {
+        if c.is_ascii() && c != '\u{7f}' || !crate::origin::is_unprintable(c) {
+            out.push(c);
+        } else {
+            let mut units = [0; 2];
+            for unit in c.encode_utf16(&mut units) {
+                out.push_str(&format!("\\u{unit:04x}"));
+            }
+        }
+    }
+    out
 }
 
 fn cannot_write(path: &Path) -> String {
@@ -220,6 +281,20 @@ mod tests {
         drop(output);
         assert_eq!(std::fs::read(&path).unwrap(), b"{}", "an unfinished output leaves the old file");
         assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 1, "and nothing beside it");
+    }
+
+    #[test]
+    fn json_has_no_raw_control_characters_however_it_is_cut() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("out.json");
+        let json = "{\n  \"a\": \"r\u{202e}l \u{9b}2J \u{7f} \u{feff} ü …\"\n}".as_bytes();
+        for step in 1..8 {
+            let mut output = Output::create(Some(&path), Json).unwrap();
+            json.chunks(step).for_each(|chunk| output.write_all(chunk).unwrap());
+            output.finish().unwrap();
+            let text = std::fs::read_to_string(&path).unwrap();
+            assert_eq!(text, "{\n  \"a\": \"r\\u202el \\u009b2J \\u007f \\ufeff ü …\"\n}");
+        }
     }
 
     #[test]

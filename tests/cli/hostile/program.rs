@@ -179,6 +179,12 @@ pub const CALLS: &[Call] = &[
     call("trend", &["BASE", "INPUT"]),
     call("trend", &["INPUT", "--format", "csv"]),
     call("convert", &["INPUT", "-o", "-", "--to", "json"]),
+    call("convert", &["INPUT", "-o", "-", "--to", "folded"]),
+    call("convert", &["INPUT", "-o", "-", "--to", "csv"]),
+    call("convert", &["INPUT", "-o", "-", "--to", "firefox"]),
+    call("convert", &["INPUT", "-o", "-", "--to", "callgrind"]),
+    call("convert", &["INPUT", "-o", "-", "--to", "dot"]),
+    call("convert", &["INPUT", "-o", "-", "--to", "pprof"]),
     call("convert", &["INPUT", "-o", "-", "--to", "speedscope"]),
     call("doctor", &["INPUT"]),
     Call { command: "check", args: &["BASE", "INPUT", "--max-growth", "1MiB"], codes: &[0, 1, 2] },
@@ -187,7 +193,7 @@ pub const CALLS: &[Call] = &[
 
 /// Commands that read no dump: what they do with files is tested elsewhere.
 const OTHERS: &[&str] =
-    &["cache", "completions", "man", "help", "record", "push", "schema", "sites", "owners", "suppressions", "suppress", "fleet", "serve"];
+    &["completions", "man", "help", "record", "push", "schema", "sites", "owners", "suppressions", "suppress", "fleet", "cache"];
 
 /// The calls that this build knows.
 pub fn calls() -> Vec<Call> {
