@@ -193,7 +193,7 @@ pub const CALLS: &[Call] = &[
 
 /// Commands that read no dump: what they do with files is tested elsewhere.
 const OTHERS: &[&str] =
-    &["cache", "completions", "man", "help", "record", "push", "schema", "sites", "owners", "suppressions", "suppress", "fleet", "serve"];
+    &["completions", "man", "help", "record", "push", "schema", "sites", "owners", "suppressions", "suppress", "fleet", "cache"];
 
 /// The calls that this build knows.
 pub fn calls() -> Vec<Call> {
