@@ -3,7 +3,7 @@
 //! [`SETTING_DETECTORS`].
 //!
 //! Each names the setting, what it changes and what it costs. A retention that is small beside RSS is not worth a
-//! setting: see [`Settings::material`].
+//! setting: see `Settings::material`.
 
 mod background_thread_off;
 mod decay_too_slow;
