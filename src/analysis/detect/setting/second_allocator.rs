@@ -34,7 +34,7 @@ fn examine(settings: &Settings<'_>) -> Option<Advice> {
             "malloc_info of the last snapshot",
         ));
     }
-    let glibc = largest.label.contains("glibc") || largest.label.contains("[heap]");
+    let glibc = largest.label.contains("glibc") || largest.label.contains("C library malloc") || largest.label.contains("[heap]");
     Some(Advice {
         evidence,
         setting: if glibc { "MALLOC_ARENA_MAX=2".to_owned() } else { "LD_PRELOAD=libjemalloc.so.2".to_owned() },
