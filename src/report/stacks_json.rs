@@ -173,7 +173,8 @@ fn values(profile: &Profile, sample: &ExportSample) -> Values {
 
 /// RFC 4180: quoted where it must be; a formula for a spreadsheet is not one.
 fn field(text: &str) -> String {
-    let text = if text.starts_with(['=', '+', '-', '@']) { format!("'{text}") } else { text.to_owned() };
+    let text = crate::origin::printable(text);
+    let text = if text.starts_with(['=', '+', '-', '@']) { format!("'{text}") } else { text.into_owned() };
     if text.contains(['"', ',', '\n', '\r']) { format!("\"{}\"", text.replace('"', "\"\"")) } else { text }
 }
 

@@ -2,6 +2,7 @@
 
 use super::document::{Block, Table};
 use super::triage_json::interval;
+use super::views::csv::cell;
 use crate::analysis::finding::FrameView;
 use crate::analysis::judge::{Call, Judged};
 use crate::analysis::triage::{Triage, singular};
@@ -93,39 +94,22 @@ pub fn csv(triage: &Triage, places: &[FrameView]) -> String {
         let growth = judged.growth();
         let trend = judged.course.best_trend();
         let mut cells = vec![
-            cell(&place.function),
-            cell(place.file.as_deref().unwrap_or_default()),
+            cell(&place.function).into_owned(),
+            cell(place.file.as_deref().unwrap_or_default()).into_owned(),
             place.line.map_or_else(String::new, |line| line.to_string()),
             judged.group.stacks.len().to_string(),
             format!("{:.0}", growth.estimate),
             format!("{:.0}", growth.low),
             format!("{:.0}", growth.high),
             trend.map_or_else(String::new, |t| format!("{:.3}", t.rate.estimate)),
-            trend.map_or_else(String::new, |t| cell(&t.per)),
+            trend.map_or_else(String::new, |t| cell(&t.per).into_owned()),
             trend.map_or_else(String::new, |t| format!("{:.4}", t.r2)),
             judged.course.shape.word().to_owned(),
-            cell(&call(judged)),
+            cell(&call(judged)).into_owned(),
         ];
         cells.extend(judged.levels.iter().map(|l| format!("{:.0}", l.bytes)));
         out.push_str(&cells.join(","));
         out.push('\n');
     }
     out
-}
-
-/// Quoted; a cell that a spreadsheet would take for a formula starts with an apostrophe.
-fn cell(text: &str) -> String {
-    let guard = if text.starts_with(['=', '+', '-', '@', '\t', '\r']) { "'" } else { "" };
-    format!("\"{guard}{}\"", text.replace('"', "\"\"").replace(['\n', '\r'], " "))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn cells_are_no_formulas() {
-        assert_eq!(cell("=1+1"), "\"'=1+1\"");
-        assert_eq!(cell("a\"b"), "\"a\"\"b\"");
-    }
 }

@@ -108,8 +108,11 @@ fn heap(report: &mut Examination, timeline: &Timeline) {
     match profile.sampling {
         Sampling::Exact => report.add(Check::new("sampling", State::Good, "every allocation was recorded")),
         Sampling::Interval(bytes) => {
-            let live: u64 =
-                profile.samples.iter().map(|s| crate::analysis::estimate::unsample(s.live, profile.sampling).bytes as u64).sum();
+            let live: u64 = profile
+                .samples
+                .iter()
+                .map(|s| crate::analysis::estimate::unsample(s.live, profile.sampling).bytes as u64)
+                .fold(0, u64::saturating_add);
             let variable = "the allocator's settings";
             report.add(settings::sampling(u64::from(bytes.get().max(1).ilog2()), Some(live), variable));
         }

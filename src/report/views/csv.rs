@@ -6,6 +6,7 @@ use super::{About, whole};
 use crate::analysis::diff::Diff;
 use crate::analysis::places::{By, PlaceId, Places};
 use crate::analysis::top::Top;
+use crate::origin::printable;
 use std::borrow::Cow;
 
 const LABELS: &str = "name,file,line,crate,module,address,container";
@@ -81,11 +82,12 @@ fn line(
     out.push('\n');
 }
 
-/// A text as a cell: harmless to a spreadsheet, quoted where it has to be.
+/// A text as a cell: without control characters, harmless to a spreadsheet, quoted where it has to be.
 pub fn cell(text: &str) -> Cow<'_, str> {
+    let text = printable(text);
     let formula = text.starts_with(['=', '+', '-', '@', '\t', '\r']);
     if !formula && !text.contains([',', '"', '\n', '\r']) {
-        return Cow::Borrowed(text);
+        return text;
     }
     let guard = if formula { "'" } else { "" };
     Cow::Owned(format!("\"{guard}{}\"", text.replace('"', "\"\"")))

@@ -252,8 +252,9 @@ fn an_interrupt_leaves_no_partial_output() {
     let mut interrupted = 0;
     for round in 0..12 {
         let _ = fs::remove_file(&out);
-        let mut child = Command::new(env!("CARGO_BIN_EXE_heaptriage"))
-            .args(["report", "--format", "json", "-o"])
+        // A test runner in the background of a shell ignores SIGINT, and its children inherit that.
+        let mut child = Command::new("env")
+            .args(["--default-signal=INT", env!("CARGO_BIN_EXE_heaptriage"), "report", "--format", "json", "-o"])
             .arg(&out)
             .arg(&capture)
             .stderr(Stdio::null())
