@@ -139,7 +139,8 @@ pub fn run(args: &CheckArgs, context: &Context) -> anyhow::Result<Outcome> {
         return Ok(Outcome::GateFailed);
     }
     if let Some(gate) = checked.gates.iter().find(|gate| gate.state == State::NotJudged) {
-        anyhow::bail!("{}: {}\n  help: `heaptriage doctor` says what to capture", gate.label, gate.message);
+        let inputs: Vec<_> = args.inputs.iter().map(|input| crate::origin::printable(&input.to_string_lossy()).into_owned()).collect();
+        anyhow::bail!("{}: {}: {}\n  help: `heaptriage doctor` says what to capture", inputs.join(", "), gate.label, gate.message);
     }
     Ok(Outcome::Done)
 }

@@ -176,7 +176,7 @@ pub fn peek(args: &PeekArgs, context: &Context) -> anyhow::Result<Outcome> {
     let mut table = Places::new(args.view.by.by(), NameMatch::Exact);
     let mut shown = Shown::new(&mut table, &ready.named.opened.timeline.stacks, &ready.named.symbols, &ready.filter);
     let found = peek::peek(&table, &mut shown, ready.named.profile(ready.at)?, &ready.filter, ready.measure, &re);
-    anyhow::ensure!(!found.functions.is_empty(), "{}", nothing_matches(&args.regex, &ready.filter));
+    anyhow::ensure!(!found.functions.is_empty(), "{}", nothing_matches(&args.input, &args.regex, &ready.filter));
     let about = args.view.about(&ready, table.by())?;
     let most = args.view.output.rows(FUNCTIONS);
     let text = match ready.format {
@@ -193,7 +193,7 @@ pub fn list(args: &ListArgs, context: &Context) -> anyhow::Result<Outcome> {
     let mut table = Places::new(By::Function, NameMatch::Exact);
     let mut shown = Shown::new(&mut table, &ready.named.opened.timeline.stacks, &ready.named.symbols, &ready.filter);
     let found = peek::list(&table, &mut shown, ready.named.profile(ready.at)?, &ready.filter, ready.measure, &re);
-    anyhow::ensure!(!found.functions.is_empty(), "{}", nothing_matches(&args.regex, &ready.filter));
+    anyhow::ensure!(!found.functions.is_empty(), "{}", nothing_matches(&args.input, &args.regex, &ready.filter));
     let about = args.view.about(&ready, table.by())?;
     let most = args.view.output.rows(FUNCTIONS);
     let source = |file: &str| source(file, &args.source_dir);
@@ -204,9 +204,13 @@ pub fn list(args: &ListArgs, context: &Context) -> anyhow::Result<Outcome> {
     finish(ready, text.as_bytes(), context)
 }
 
-fn nothing_matches(regex: &str, filter: &Filter) -> String {
+fn nothing_matches(input: &Path, regex: &str, filter: &Filter) -> String {
     let frames = if filter.all_frames { "" } else { ", or --all-frames if it is of the allocator or the library" };
-    format!("no function in these stacks matches `{}`\n  help: `heaptriage top` lists the names{frames}", crate::origin::printable(regex))
+    let (input, regex) = (input.display().to_string(), crate::origin::printable(regex));
+    format!(
+        "{}: no function in these stacks matches `{regex}`\n  help: `heaptriage top` lists the names{frames}",
+        crate::origin::printable(&input)
+    )
 }
 
 /// Endings of files that `list` reads: a path in debug information may name anything.
