@@ -191,6 +191,10 @@ fn small_files(bytes: &[u8]) {
     let _ = sound(bytes, input::pmap::parse(bytes));
     let _ = sound(bytes, input::malloc_info::parse(bytes));
     let _ = sound(bytes, input::capture_json::parse(bytes));
+    let _ = sound(bytes, input::prof_log::parse(bytes));
+    let _ = sound(bytes, input::prof_recent::parse(bytes));
+    let _ = sound(bytes, input::prometheus::parse(bytes));
+    let _ = sound(bytes, input::leak_line::parse(bytes));
 }
 
 /// Names as linkers write them: demangled, bounded in length, without what would harm a terminal.

@@ -359,15 +359,19 @@ fn total(snapshot: &Snapshot) -> Option<(Bytes, RssSource)> {
         .as_ref()
         .filter(|memory| memory.rollup && memory.total.rss.get() <= MOST_MEMORY)
         .map(|memory| (memory.total.rss, RssSource::Rollup));
-    rollup.or_else(|| Some((snapshot.status.as_ref()?.vm_rss?, RssSource::Status)))
+    let plausible = |bytes: &Bytes| bytes.get() <= MOST_MEMORY;
+    rollup
+        .or_else(|| Some((snapshot.status.as_ref()?.vm_rss?, RssSource::Status)))
+        .or_else(|| Some((snapshot.metrics.as_ref()?.rss.filter(plausible)?, RssSource::Metrics)))
 }
 
 fn beside(snapshot: &Snapshot) -> Beside {
     let (stats, status, cgroup) = (snapshot.stats.as_ref(), snapshot.status.as_ref(), snapshot.cgroup.as_ref());
+    let metrics = snapshot.metrics.as_ref();
     let sums = snapshot.memory.as_ref().map(|memory| memory.total);
     let full = snapshot.memory.as_ref().filter(|memory| !memory.rollup).map(|memory| memory.total);
     Beside {
-        virtual_size: status.and_then(|status| status.vm_size).or_else(|| full.map(|sums| sums.size)),
+        virtual_size: status.and_then(|status| status.vm_size).or_else(|| full.map(|sums| sums.size)).or_else(|| metrics?.virtual_size),
         retained: stats.and_then(|stats| stats.retained.or(stats.merged.retained)),
         swap: sums.map(|sums| sums.swap).or_else(|| status.and_then(|status| status.vm_swap)),
         pss: sums.map(|sums| sums.pss),
@@ -379,7 +383,7 @@ fn beside(snapshot: &Snapshot) -> Beside {
         cgroup_current: cgroup.and_then(|cgroup| cgroup.current),
         cgroup_max: cgroup.and_then(|cgroup| cgroup.max),
         peak_rss: status.and_then(|status| status.vm_hwm),
-        threads: status.and_then(|status| status.threads),
+        threads: status.and_then(|status| status.threads).or_else(|| metrics?.threads),
         glibc_in_use: snapshot.glibc.as_ref().map(|glibc| glibc.system.saturating_sub(glibc.free) + glibc.mmapped),
     }
 }
@@ -407,6 +411,8 @@ struct Counted {
     dirty: i64,
     muzzy: i64,
     metadata: Option<i64>,
+    /// Dirty pages are not counted but follow from the other figures.
+    dirty_inferred: bool,
     /// Bytes in slabs' free regions and in pages around large objects that nothing needs touched: named in causes.
     promoted: u64,
 }
@@ -633,6 +639,12 @@ impl Jemalloc {
                 "statistics beyond anonymous RSS",
             );
         }
+        if source == RssSource::Metrics {
+            account.limits.push(
+                "metrics do not count thread caches, sampled objects and size classes: what these hold is inside live heap and fragmentation"
+                    .into(),
+            );
+        }
         account.limits.push(
             "without smaps it cannot be told how much of the anonymous memory is jemalloc's: `unattributed` is what its statistics leave"
                 .into(),
@@ -664,7 +676,14 @@ impl Counted {
         let allocated = signed(stats.allocated?);
         let merged = &stats.merged;
         let active = stats.active.or(merged.active).map_or(allocated, signed);
-        let dirty = merged.dirty.map_or(0, signed);
+        let resident = stats.resident.or(merged.resident).map(signed);
+        // Metrics have no pages by arena: what is resident beyond pages in use and metadata is dirty.
+        let dirty_inferred = merged.dirty.is_none() && stats.metadata.is_some() && resident.is_some();
+        let dirty = match (merged.dirty, stats.metadata, resident) {
+            (Some(dirty), ..) => signed(dirty),
+            (None, Some(metadata), Some(resident)) => (resident - active - signed(metadata)).max(0),
+            _ => 0,
+        };
         let muzzy = merged.muzzy.map_or(0, signed);
         // Cached objects are freed ones: no more than there are.
         let tcache = (signed(merged.tcache.unwrap_or_default()).saturating_add(signed(merged.tcache_stashed.unwrap_or_default())))
@@ -681,11 +700,8 @@ impl Counted {
             (allocated - tcache - overhead, overhead, fragmentation)
         };
         let in_resident = version.is_some_and(|version| MUZZY_IN_RESIDENT.contains(&version));
-        let metadata = stats
-            .resident
-            .or(merged.resident)
-            .map(|resident| (signed(resident) - active - dirty - if in_resident { muzzy } else { 0 }).max(0));
-        Some(Counted { live, overhead, tcache, fragmentation, dirty, muzzy, metadata, promoted: promotion.padding })
+        let metadata = resident.map(|resident| (resident - active - dirty - if in_resident { muzzy } else { 0 }).max(0));
+        Some(Counted { live, overhead, tcache, fragmentation, dirty, muzzy, metadata, dirty_inferred, promoted: promotion.padding })
     }
 
     /// Enters the rows that the statistics count; returns their sum (without metadata).
@@ -703,7 +719,11 @@ impl Counted {
         );
         add(RowKind::Tcache, "thread caches", self.tcache, Basis::Measured, "tcache_bytes");
         add(RowKind::Fragmentation, "fragmentation", self.fragmentation, Basis::Measured, "active - allocated");
-        add(RowKind::Dirty, "freed, awaiting decay (dirty)", self.dirty, Basis::Measured, "pdirty");
+        let (basis, figure) = match self.dirty_inferred {
+            true => (Basis::Inferred, "resident - active - metadata"),
+            false => (Basis::Measured, "pdirty"),
+        };
+        add(RowKind::Dirty, "freed, awaiting decay (dirty)", self.dirty, basis, figure);
         self.live + self.overhead + self.tcache + self.fragmentation + self.dirty
     }
 }

@@ -14,6 +14,7 @@ pub mod group;
 pub mod join;
 pub mod judge;
 pub mod ledger;
+pub mod lives;
 pub mod memory_owners;
 pub mod owner;
 pub mod ownership;

@@ -12,6 +12,7 @@ use crate::analysis::finding::{Cleared, Confidence, Evidence, FrameView, Missing
 use crate::analysis::group::{Group, Paths, group, together};
 use crate::analysis::judge::{Call, Judged, MATERIAL_SHARE, Setting, judge};
 use crate::analysis::ledger::{Ledger, RowKind};
+use crate::analysis::lives;
 use crate::analysis::owner;
 use crate::analysis::series::HeapSeries;
 use crate::analysis::size_class;
@@ -223,6 +224,7 @@ fn summarize(timeline: &Timeline, series: &HeapSeries) -> Summary {
         ("status", any(|s| s.status.is_some())),
         ("cgroup", any(|s| s.cgroup.is_some())),
         ("malloc_info", any(|s| s.glibc.is_some())),
+        ("metrics", any(|s| s.metrics.is_some())),
     ];
     let version = timeline.process.jemalloc_version.clone().or_else(|| snapshots.iter().find_map(|s| s.stats.as_ref()?.version.clone()));
     let dump_name = |at: Option<&usize>| at.map(|&i| snapshots[i].file(Part::Heap).unwrap_or(&snapshots[i].name).to_owned());
@@ -289,6 +291,7 @@ impl View<'_> {
         let (growth, class_claim) = self.growth(judged);
         let mut evidence = self.evidence(judged, growth);
         evidence.extend(class_claim);
+        evidence.extend(lives::evidence(&self.timeline.lives, &judged.group.stacks));
         if let Some(why) = open {
             evidence.push(Evidence::new(why.clone(), "all dumps"));
         }

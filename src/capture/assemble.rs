@@ -7,6 +7,7 @@ use crate::address::{AddrRange, Avma};
 use crate::capture::counters;
 use crate::capture::identity::{self, Identity, Likeness};
 use crate::capture::load::{self, Content, Loaded};
+use crate::capture::metrics;
 use crate::capture::name::Sequence;
 use crate::capture::source::{self, Found, Source};
 use crate::capture::{OpenOptions, Opened};
@@ -14,6 +15,8 @@ use crate::input::capture_json::About;
 use crate::input::counters::Counters;
 use crate::input::heap::RawDump;
 use crate::input::pprof::RawPprof;
+use crate::input::prof_log::RawLives;
+use crate::input::prometheus::Scrape;
 use crate::input::series::SeriesTime;
 use crate::model::allocator::AllocatorStats;
 use crate::model::frame::Symbols;
@@ -65,6 +68,9 @@ struct Gathered {
     runs: Vec<Run>,
     tables: Vec<(String, Counters)>,
     about: Option<(String, About)>,
+    /// Metrics with times of their own, by file.
+    metrics: Vec<(String, Vec<Scrape>)>,
+    lives: Vec<(String, RawLives)>,
     notices: Vec<Notice>,
     /// Files with nothing known in them, found in a directory.
     passed_over: Vec<String>,
@@ -110,6 +116,7 @@ fn gather(sources: Vec<Source>, notices: Vec<Notice>, options: &OpenOptions) -> 
             gathered.group(group, loaded);
         }
     }
+    gathered.metrics();
     gathered.say_passed_over();
     gathered
 }
@@ -132,6 +139,15 @@ fn settle(
         describe(&mut timeline, &about, &directories, &mut bin_dirs, &mut notices);
         counters::attach(&mut timeline, std::mem::take(&mut gathered.tables), &about.1.counters, &mut notices);
         gathered.about = Some(about);
+        gathered.lives_of(&mut timeline, &mut notices);
+    } else {
+        for (label, lives) in &gathered.lives {
+            let message = format!(
+                "has the lives of {} sampled objects, but there is no snapshot they could go with: give it with heap dumps of the same process",
+                lives.objects.len()
+            );
+            notices.push(Notice::new(label, message));
+        }
     }
     Opened { timeline, notices, bin_dirs, directories }
 }
@@ -171,6 +187,37 @@ impl Gathered {
         self.notices.push(Notice::new("", format!("{count} {are} of no known kind and passed over: {named}{more}")));
     }
 
+    /// Metrics over time: each reading its own snapshot, of the process that was read last.
+    fn metrics(&mut self) {
+        let files = std::mem::take(&mut self.metrics);
+        let readings = metrics::readings(files, &mut self.notices);
+        if readings.is_empty() {
+            return;
+        }
+        let drafts: Vec<Draft> = readings.into_iter().enumerate().map(|(nth, reading)| reading_of(reading, nth)).collect();
+        self.run_of(&Identity::default()).drafts.extend(drafts);
+    }
+
+    /// Lives of objects of this process; those of another are said.
+    fn lives_of(&self, timeline: &mut Timeline, notices: &mut Vec<Notice>) {
+        for (label, raw) in &self.lives {
+            match (raw.pid, timeline.process.pid) {
+                (Some(logged), Some(dumped)) if logged != dumped => {
+                    notices.push(Notice::new(label, format!("is of pid {logged}, the snapshots are of pid {dumped}: left out")));
+                }
+                _ => {
+                    let lives = ingest::lives(label, raw, &timeline.stacks);
+                    if !lives.objects.is_empty() && lives.objects.iter().all(|life| life.stack.is_none()) {
+                        let message =
+                            "names no stack that the dumps have: it is of another process or run, or nothing in it was live at a dump";
+                        notices.push(Notice::new(label, message));
+                    }
+                    timeline.lives.push(lives);
+                }
+            }
+        }
+    }
+
     /// The parts of one stem: usually one snapshot, several for a series.
     fn group(&mut self, group: &Group, loaded: Vec<Loaded>) {
         let first = &group.sources[0];
@@ -180,6 +227,7 @@ impl Gathered {
         let mut memory_identity: Option<Identity> = None;
         let mut pids = Identity::of_pid(first.name.sequence.map(|s| s.pid));
         let mut series: Vec<Draft> = Vec::new();
+        let mut metered = None;
         let mut line_time = None;
         let mut stamp = None;
         let mut asked_for = None;
@@ -211,6 +259,14 @@ impl Gathered {
                     }
                     continue;
                 }
+                Content::Lives(lives) => {
+                    self.lives.push((source.label.clone(), lives));
+                    continue;
+                }
+                Content::Metrics(scrapes) if scrapes.len() > 1 || scrapes.iter().any(|scrape| scrape.unix_ms.is_some()) => {
+                    self.metrics.push((source.label.clone(), scrapes));
+                    continue;
+                }
                 Content::Memory(maps) if maps.len() > 1 => {
                     series.extend(series_of(source, maps));
                     continue;
@@ -225,6 +281,7 @@ impl Gathered {
                 Content::Status(_) => Part::Status,
                 Content::Cgroup(_) => Part::Cgroup,
                 Content::Glibc(_) => Part::Glibc,
+                Content::Metrics(_) => Part::Metrics,
             };
             if let Some(known) = snapshot.file(part) {
                 let message = format!("is a second file of its kind for this snapshot: {} is used", quote(known.as_bytes()));
@@ -264,8 +321,18 @@ impl Gathered {
                 }
                 Content::Cgroup(cgroup) => snapshot.cgroup = Some(cgroup),
                 Content::Glibc(glibc) => snapshot.glibc = Some(glibc),
-                Content::Counters(_) | Content::About(_) => {}
+                Content::Metrics(scrapes) => {
+                    let (stats, process) = scrapes.first().map(ingest::metrics).unwrap_or_default();
+                    snapshot.metrics = process;
+                    metered = stats.map(|stats| (stats, source.label.clone()));
+                }
+                Content::Counters(_) | Content::About(_) | Content::Lives(_) => {}
             }
+        }
+        // The allocator's own print says more.
+        if let (None, Some((stats, file))) = (&snapshot.stats, metered) {
+            snapshot.stats = Some(stats);
+            snapshot.files.push((Part::Stats, file));
         }
         for draft in series {
             let mut identity = draft.snapshot.memory.as_ref().map(identity_of).unwrap_or_default();
@@ -387,6 +454,28 @@ fn log_of(source: &Source, prints: Vec<AllocatorStats>) -> Vec<Draft> {
         draft
     });
     drafts.collect()
+}
+
+/// A reading of metrics: a snapshot of its own.
+fn reading_of(reading: metrics::Reading, nth: usize) -> Draft {
+    let metrics::Reading { scrape, files } = reading;
+    let label = files.iter().flatten().next_back().cloned().unwrap_or_default();
+    // Several files make one reading: a short name, the files stand with the parts.
+    let name = label.rsplit('/').next().unwrap_or(&label);
+    let mut snapshot = Snapshot::empty(format!("{name}#{}", nth + 1), 0, TimeSource::Content);
+    (snapshot.stats, snapshot.metrics) = ingest::metrics(&scrape);
+    let [stats, process] = files;
+    snapshot.files.extend(stats.map(|file| (Part::Stats, file)).into_iter().chain(process.map(|file| (Part::Metrics, file))));
+    Draft {
+        snapshot,
+        absolute: scrape.unix_ms.map(|ms| (ms, TimeSource::Content)),
+        relative_ms: None,
+        sequence: None,
+        modified_ms: None,
+        uptime_ns: None,
+        nth: None,
+        label,
+    }
 }
 
 fn draft_of(source: &Source, nth: usize, absolute: Option<(i64, TimeSource)>, relative_ms: Option<i64>) -> Draft {

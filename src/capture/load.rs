@@ -4,13 +4,17 @@ use crate::capture::source::{self, Source};
 use crate::input::capture_json::About;
 use crate::input::counters::Counters;
 use crate::input::heap::RawDump;
+use crate::input::leak_line::{self, LeakLine};
 use crate::input::pprof::RawPprof;
+use crate::input::prof_log::RawLives;
+use crate::input::prometheus::Scrape;
 use crate::input::series::{self, SeriesTime};
 use crate::input::{self, Format, ParseError, compress, heap, smaps};
 use crate::model::allocator::AllocatorStats;
 use crate::model::ingest;
 use crate::model::memory::{Cgroup, GlibcHeap, MemoryMap, ProcessStatus};
 use crate::origin::{Notice, Warning};
+use crate::units::Bytes;
 
 /// What a file holds.
 #[derive(Debug)]
@@ -35,6 +39,10 @@ pub enum Content {
     Counters(Counters),
     /// capture.json.
     About(Box<About>),
+    /// Lives of sampled objects.
+    Lives(RawLives),
+    /// Metrics of a process, at one time or many.
+    Metrics(Vec<Scrape>),
 }
 
 /// A file, read.
@@ -85,6 +93,10 @@ pub fn load(source: &Source, threads: bool) -> Loaded {
         Ok((content, warnings)) => {
             loaded.notices.extend(warnings.iter().map(|warning| Notice::place(&source.label, text, warning)));
             loaded.content = content;
+            // Statistics printed at exit follow or precede it in the same log.
+            if matches!(format, Format::StatsText | Format::StatsJson) {
+                loaded.notices.extend(leak_line::parse(text).ok().map(|line| leak_notice(&source.label, text, &line.value)));
+            }
         }
         Err(error) => loaded.notices.push(failed(&source.label, text, &error)),
     }
@@ -115,6 +127,13 @@ fn parse(format: Format, text: &[u8], threads: bool) -> Result<(Option<Content>,
         Format::MallocInfo => done(input::malloc_info::parse(text)?, |raw| Content::Glibc(ingest::malloc_info(&raw))),
         Format::Counters => done(input::counters::parse(text)?, Content::Counters),
         Format::CaptureJson => done(input::capture_json::parse(text)?, |about| Content::About(Box::new(about))),
+        Format::ProfLog => done(input::prof_log::parse(text)?, Content::Lives),
+        Format::ProfRecent => done(input::prof_recent::parse(text)?, Content::Lives),
+        Format::Prometheus => done(input::prometheus::parse(text)?, Content::Metrics),
+        Format::LeakLine => {
+            let line = leak_line::parse(text)?.value;
+            (None, vec![Warning::at(line.offset, leak_words(&line))])
+        }
         Format::Cgroup => done(input::cgroup::parse(text)?, |raw| Content::Cgroup(ingest::cgroup(&raw))),
         Format::Pmap => {
             let parsed = input::pmap::parse(text)?;
@@ -126,6 +145,28 @@ fn parse(format: Format, text: &[u8], threads: bool) -> Result<(Option<Content>,
             (content, warnings)
         }
     })
+}
+
+fn leak_notice(label: &str, text: &[u8], line: &LeakLine) -> Notice {
+    Notice::place(label, text, &Warning::at(line.offset, leak_words(line)))
+}
+
+/// What the exit line is worth, and where the real answer is.
+fn leak_words(line: &LeakLine) -> String {
+    let figures = match line.raw {
+        true => "sums over samples, not scaled",
+        false => "one total scaled by one average size",
+    };
+    let dump = match &line.dump {
+        Some(name) => format!("read {}", crate::origin::quote(name.as_bytes())),
+        None => "read the final dump that was written with it (*.f.heap)".to_owned(),
+    };
+    format!(
+        "jemalloc counted {} in {} objects of {} stacks live at exit ({figures}): that is not leaked memory yet, and no profile; {dump} with `heaptriage top`",
+        Bytes::new(line.bytes),
+        line.objects,
+        line.contexts
+    )
 }
 
 /// smaps texts, one at a time: the records of only one are in memory.

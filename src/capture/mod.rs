@@ -30,6 +30,7 @@ mod assemble;
 mod counters;
 mod identity;
 mod load;
+mod metrics;
 mod name;
 mod source;
 

@@ -42,6 +42,12 @@ pub fn run(args: &TrendArgs, context: &Context) -> anyhow::Result<Outcome> {
     let mut output = args.output.create(format)?;
     let done = triaged(&args.inputs, &args.symbols, &args.time, args.counter.as_deref(), &args.suppress)?;
     let places = done.places();
+    if done.timeline.snapshots.iter().all(|snapshot| snapshot.heap.is_none()) {
+        context.notices(&done.notices);
+        anyhow::bail!(
+            "no heap dump among the inputs: growth by stack needs two or more\n  help: `heaptriage rss` shows smaps, statistics and metrics over time"
+        );
+    }
     match format {
         Format::Json => writeln!(output, "{}", serde_json::to_string_pretty(&trend::value(&done.triage, &places))?)?,
         Format::Csv => output.write_all(trend::csv(&done.triage, &places).as_bytes())?,

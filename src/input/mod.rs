@@ -10,10 +10,14 @@ pub mod cgroup;
 pub mod compress;
 pub mod counters;
 pub mod heap;
+pub mod leak_line;
 pub mod malloc_info;
 pub mod maps;
 pub mod pmap;
 pub mod pprof;
+pub mod prof_log;
+pub mod prof_recent;
+pub mod prometheus;
 pub mod series;
 pub mod smaps;
 pub mod stats_json;
@@ -49,6 +53,14 @@ pub enum Format {
     Pmap,
     /// Memory files of a cgroup ([`cgroup`]).
     Cgroup,
+    /// jemalloc's allocation log ([`prof_log`]).
+    ProfLog,
+    /// jemalloc's recent allocations ([`prof_recent`]).
+    ProfRecent,
+    /// jemalloc's and the process's metrics in Prometheus ([`prometheus`]).
+    Prometheus,
+    /// jemalloc's leak summary at exit ([`leak_line`]).
+    LeakLine,
 }
 
 /// How a format is told by content, and what it is called. In this order: the first that fits is it.
@@ -70,6 +82,10 @@ pub const FORMATS: &[FormatInfo] = &[
     FormatInfo { format: Format::StatsText, name: "jemalloc statistics (text)", sniff: stats_text::sniff },
     FormatInfo { format: Format::StatsJson, name: "jemalloc statistics (JSON)", sniff: stats_json::sniff },
     FormatInfo { format: Format::MallocInfo, name: "glibc malloc_info", sniff: malloc_info::sniff },
+    FormatInfo { format: Format::ProfLog, name: "jemalloc allocation log (prof_log)", sniff: prof_log::sniff },
+    FormatInfo { format: Format::ProfRecent, name: "jemalloc recent allocations (prof_recent)", sniff: prof_recent::sniff },
+    FormatInfo { format: Format::Prometheus, name: "Prometheus metrics", sniff: prometheus::sniff },
+    FormatInfo { format: Format::LeakLine, name: "jemalloc leak summary", sniff: leak_line::sniff },
     FormatInfo { format: Format::Counters, name: "counters", sniff: counters::sniff },
     FormatInfo { format: Format::CaptureJson, name: "capture.json", sniff: capture_json::sniff },
     FormatInfo { format: Format::Smaps, name: "smaps", sniff: smaps::sniff },

@@ -1,10 +1,14 @@
 //! Raw records to the model: the only place here that imports `input`.
 
+mod lives;
 mod memory;
+mod metrics;
 mod pprof;
 mod stats;
 
+pub use lives::lives;
 pub use memory::{cgroup, malloc_info, pmap, smaps, status};
+pub use metrics::metrics;
 pub use pprof::pprof;
 pub use stats::stats;
 

@@ -79,6 +79,17 @@ pub struct ProcessStatus {
     pub rss_shmem: Option<Bytes>,
 }
 
+/// What a monitoring system recorded of a process: the usual process collector's figures.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ProcessMetrics {
+    /// Resident memory.
+    pub rss: Option<Bytes>,
+    /// Address space.
+    pub virtual_size: Option<Bytes>,
+    /// Number of threads.
+    pub threads: Option<u64>,
+}
+
 /// The memory controller of the process's cgroup.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Cgroup {

@@ -6,6 +6,7 @@ pub mod allocator;
 pub mod frame;
 pub mod heap;
 pub mod ingest;
+pub mod lives;
 pub mod mapping;
 pub mod memory;
 pub mod name;

@@ -2,14 +2,14 @@
 
 use crate::model::allocator::AllocatorStats;
 use crate::model::heap::HeapProfile;
-use crate::model::memory::{Cgroup, GlibcHeap, MemoryMap, ProcessStatus};
+use crate::model::memory::{Cgroup, GlibcHeap, MemoryMap, ProcessMetrics, ProcessStatus};
 
 /// Where a snapshot's time comes from, best first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum TimeSource {
     /// The file name is Unix time in milliseconds.
     Name,
-    /// The input itself says it (pprof).
+    /// The input itself says it (pprof, Prometheus).
     Content,
     /// A time line in a series file.
     SeriesLine,
@@ -49,6 +49,8 @@ pub struct Snapshot {
     pub cgroup: Option<Cgroup>,
     /// glibc malloc_info.
     pub glibc: Option<GlibcHeap>,
+    /// What a monitoring system recorded of the process.
+    pub metrics: Option<ProcessMetrics>,
     /// Workload counters at this time, in the order of [`crate::model::timeline::Timeline::counters`]; `None` where no row is near enough.
     pub counters: Vec<Option<f64>>,
     /// Which file each part was read from, for evidence: (`heap`, path).
@@ -65,6 +67,7 @@ pub enum Part {
     Status,
     Cgroup,
     Glibc,
+    Metrics,
 }
 
 impl Snapshot {
@@ -80,6 +83,7 @@ impl Snapshot {
             status: None,
             cgroup: None,
             glibc: None,
+            metrics: None,
             counters: Vec::new(),
             files: Vec::new(),
         }

@@ -76,6 +76,14 @@ impl StackTable {
         StackId(new)
     }
 
+    /// The stack with these addresses, where the table has it.
+    pub fn find(&self, stack: &[ReturnAddress]) -> Option<StackId> {
+        let ids: Option<Vec<u32>> = stack.iter().map(|address| self.address_ids.get(address).copied()).collect();
+        let ids = ids?;
+        let slice = |stack: u32| &self.frames[start_of(&self.ends, stack)..self.ends[stack as usize] as usize];
+        self.stack_ids.find(hash_ids(&ids), |&stack| slice(stack) == ids).copied().map(StackId)
+    }
+
     /// The addresses of a stack, innermost first.
     pub fn stack(&self, id: StackId) -> impl DoubleEndedIterator<Item = AddressId> + ExactSizeIterator + Clone + '_ {
         let start = start_of(&self.ends, id.0);
@@ -135,6 +143,7 @@ mod tests {
         let b = table.intern(&addresses(&[1, 2]));
         let empty = table.intern(&[]);
         assert_eq!(table.intern(&addresses(&[1, 2, 3])), a);
+        assert_eq!((table.find(&addresses(&[1, 2])), table.find(&addresses(&[2, 1])), table.find(&addresses(&[9]))), (Some(b), None, None));
         assert_ne!(a, b);
         assert_eq!(table.stack(empty).len(), 0);
         let back: Vec<u64> = table.stack(a).map(|id| table.address(id).get()).collect();

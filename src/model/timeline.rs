@@ -1,6 +1,7 @@
 //! Ordered snapshots of one process.
 
 use crate::model::frame::Symbols;
+use crate::model::lives::Lives;
 use crate::model::snapshot::Snapshot;
 use crate::model::stack::StackTable;
 
@@ -58,4 +59,6 @@ pub struct Timeline {
     pub symbols: Option<Symbols>,
     /// Workload counters.
     pub counters: Vec<Counter>,
+    /// Lives of sampled objects, where such records came with the dumps.
+    pub lives: Vec<Lives>,
 }

@@ -307,6 +307,7 @@ fn part_word(part: Part) -> &'static str {
         Part::Status => "status",
         Part::Cgroup => "cgroup",
         Part::Glibc => "malloc_info",
+        Part::Metrics => "metrics",
     }
 }
 

@@ -8,6 +8,8 @@ mod formats;
 mod hostile;
 mod inputs;
 mod layouts;
+mod lives;
+mod metrics;
 mod owners_by_profile;
 mod programs;
 mod record;
