@@ -160,9 +160,9 @@ const MOST_INLINED: usize = 1 << 20;
 const LONGEST_ORIGIN: usize = 4;
 
 impl Functions {
-    /// Walks the bodies of all functions.
-    pub fn read(units: &Units<'_>, types: &TypeTable) -> Self {
-        let interests = Interests::new(types);
+    /// Walks the bodies of all functions. Those of `wanted` matter whatever they do, and so do functions that they are inlined in.
+    pub fn read(units: &Units<'_>, types: &TypeTable, wanted: &HashSet<EntryOffset, FxBuildHasher>) -> Self {
+        let interests = Interests::new(types, wanted);
         let plans: Vec<&UnitPlan<'_>> = units.read_ones().collect();
         let read: Vec<UnitBodies> = plans.par_iter().map(|plan| UnitBodies::read(units, plan, &interests).unwrap_or_default()).collect();
         let mut functions = Functions::default();
@@ -180,7 +180,7 @@ impl Functions {
         functions.nested_glue.dedup();
         functions.places.sort_unstable();
         let concrete: HashSet<EntryOffset, FxBuildHasher> = functions.places.iter().map(|place| place.entry).collect();
-        functions.relevant.extend(holders.into_iter().filter(|entry| concrete.contains(entry)));
+        functions.relevant.extend(holders.into_iter().chain(wanted.iter().copied()).filter(|entry| concrete.contains(entry)));
         functions.relevant.sort_unstable();
         functions.relevant.dedup();
         functions.listed = functions
@@ -397,6 +397,9 @@ impl UnitBodies {
                         }
                     }
                     let Some(origin) = origin else { continue };
+                    if interests.wanted.contains(&origin) {
+                        self.relevant.push(around.function);
+                    }
                     match interests.of(origin) {
                         Some(Interest::Container) => self.relevant.push(around.function),
                         // What the standard library does inside is not of interest.
@@ -435,10 +438,11 @@ struct Interests<'t> {
     /// By type: holds an arena container by value.
     holding: Vec<bool>,
     has_types: bool,
+    wanted: &'t HashSet<EntryOffset, FxBuildHasher>,
 }
 
 impl<'t> Interests<'t> {
-    fn new(types: &'t TypeTable) -> Self {
+    fn new(types: &'t TypeTable, wanted: &'t HashSet<EntryOffset, FxBuildHasher>) -> Self {
         let mut of_path: HashMap<PathId, (Option<Interest>, bool, bool), FxBuildHasher> = HashMap::default();
         let mut functions = HashMap::default();
         let mut glue = HashSet::default();
@@ -455,7 +459,7 @@ impl<'t> Interests<'t> {
             }
         }
         let holding = holding(types);
-        Interests { types, functions, library, glue, has_types: holding.iter().any(|&holds| holds), holding }
+        Interests { types, functions, library, glue, has_types: holding.iter().any(|&holds| holds), holding, wanted }
     }
 
     fn of(&self, entry: EntryOffset) -> Option<Interest> {

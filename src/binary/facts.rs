@@ -5,7 +5,7 @@
 //! drop glue. The result owns its data; analysis works on it without touching a file.
 
 use super::BinaryError;
-use super::bodies::{Body, FunctionName, Functions};
+use super::bodies::{Body, FunctionName, Functions, Local};
 use super::catalogue;
 use super::code::{self, Code, Flow, Memory};
 use super::dwarf::{self, Sections};
@@ -67,6 +67,22 @@ pub struct Function {
     pub call_lines: Vec<(u64, u32)>,
 }
 
+/// A function as a source file declares it, with its variables: also where all its code was inlined elsewhere or removed.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Declared {
+    /// Index into [`TypeTable::files`].
+    pub file: u32,
+    /// Line of the declaration.
+    pub line: u32,
+    /// Index into [`OwnershipFacts::names`].
+    pub name: u32,
+    /// Its own variables and parameters; those of closures inside it are theirs.
+    pub locals: Vec<Local>,
+}
+
+/// Lines of a source file: (index into [`TypeTable::files`], first line, last line).
+pub type FileLines = (u32, u32, u32);
+
 /// What is known of a binary.
 #[derive(Debug)]
 pub struct OwnershipFacts {
@@ -111,6 +127,8 @@ pub struct OwnershipFacts {
     pub once_closures: Vec<String>,
     /// Paths of types with a `Drop` implementation, without arguments, sorted.
     pub drop_impls: Vec<String>,
+    /// Functions declared in the lines that were asked for, by file and line.
+    pub declared: Vec<Declared>,
 }
 
 /// What to read besides the binary itself.
@@ -126,6 +144,8 @@ pub struct Options {
 const DEEPEST_WRAPPER: usize = 4;
 /// Bytes of an entry of the procedure linkage table.
 const PLT_ENTRY: u64 = 16;
+/// Entries that complete one another.
+const LONGEST_ORIGIN: usize = 4;
 /// Functions that are looked at in full.
 const MOST_FUNCTIONS: usize = 200_000;
 
@@ -134,6 +154,19 @@ const MOST_FUNCTIONS: usize = 200_000;
 /// # Errors
 /// When the file cannot be opened or is no ELF file. Missing or damaged debug information is no error: see [`OwnershipFacts::level`].
 pub fn ownership_facts(path: &Path, options: &Options) -> Result<OwnershipFacts, BinaryError> {
+    ownership_facts_with(path, options, |_, _| Vec::new())
+}
+
+/// [`ownership_facts`], and the functions declared in lines that `wanted` chooses from the files of the debug information
+/// and the time of the binary's last change.
+///
+/// # Errors
+/// Those of [`ownership_facts`].
+pub fn ownership_facts_with(
+    path: &Path,
+    options: &Options,
+    wanted: impl FnOnce(&TypeTable, Option<std::time::SystemTime>) -> Vec<FileLines>,
+) -> Result<OwnershipFacts, BinaryError> {
     let elf = ElfFile::open(path)?;
     let separate = match &options.debug_file {
         Some(file) => Some(ElfFile::open(file)?),
@@ -147,7 +180,10 @@ pub fn ownership_facts(path: &Path, options: &Options) -> Result<OwnershipFacts,
         None => Some(dwarf::load_split(split.loose.get(&id)?, parent, Sections::ForSymbols)),
     });
     let types = TypeTable::read(&units);
-    let mut functions = Functions::read(&units, &types);
+    let mut lines = wanted(&types, elf.file().modified());
+    lines.sort_unstable();
+    let groups = declared_in(&types, &lines);
+    let mut functions = Functions::read(&units, &types, &groups.iter().map(|&(_, entry)| entry).collect());
     let memory = Memory::new(&elf);
     let unwind = UnwindTable::read(&elf);
 
@@ -166,6 +202,7 @@ pub fn ownership_facts(path: &Path, options: &Options) -> Result<OwnershipFacts,
     let (bodies, calls) = reader.bodies(&options.addresses);
     let callees = reader.callees(&bodies);
     let nested = reader.nested();
+    let declared = reader.declared(&groups);
 
     let count = |origin| units.plans.iter().filter(|plan| plan.origin == origin).count();
     Ok(OwnershipFacts {
@@ -189,7 +226,34 @@ pub fn ownership_facts(path: &Path, options: &Options) -> Result<OwnershipFacts,
         glue,
         nested,
         types,
+        declared,
     })
+}
+
+/// The entries of functions declared in some lines: (entry of the declaration, entry), by declaration. A function has up to
+/// four: in its type, its definition, the abstract one of an inlined function, its code.
+fn declared_in(types: &TypeTable, lines: &[FileLines]) -> Vec<(EntryOffset, EntryOffset)> {
+    if lines.is_empty() {
+        return Vec::new();
+    }
+    let mut found = Vec::new();
+    for function in &types.functions {
+        let mut first = *function;
+        for _ in 0..LONGEST_ORIGIN {
+            match types.function(first.origin).filter(|_| first.line == 0 || first.file.is_none()) {
+                Some(origin) => first = origin,
+                None => break,
+            }
+        }
+        let Some(file) = first.file else { continue };
+        let inside = |&(other, start, end): &FileLines| other == file && (start..=end).contains(&first.line);
+        let from = lines.partition_point(|&(other, ..)| other < file);
+        if lines[from..].iter().take_while(|(other, ..)| *other == file).any(inside) {
+            found.push((first.entry, function.entry));
+        }
+    }
+    found.sort_unstable();
+    found
 }
 
 fn level(units: &Units<'_>, types: &TypeTable, symbols: &ElfFile) -> Level {
@@ -551,6 +615,31 @@ impl Reader<'_, '_> {
         }
         known.insert(address, answer);
         answer
+    }
+
+    /// The declared functions with their variables.
+    fn declared(&mut self, groups: &[(EntryOffset, EntryOffset)]) -> Vec<Declared> {
+        let mut found: Vec<Declared> = Vec::new();
+        for &(first, entry) in groups {
+            let Some(place) = self.types.function(first) else { continue };
+            let Some(body) = self.functions.load(self.units, self.types, entry) else { continue };
+            let locals: Vec<Local> = body.locals.into_iter().filter(|local| local.frame.is_none()).collect();
+            let declared = Declared { file: place.file.unwrap_or(0), line: place.line, name: body.name, locals };
+            // Entries of one instance: those with variables say more, and one of them is enough.
+            let (names, name) = (&self.functions.names, |declared: &Declared| declared.name as usize);
+            let same =
+                found.iter_mut().rev().take_while(|other| (other.file, other.line) == (declared.file, declared.line)).find(|other| {
+                    names[name(other)].path == names[name(&declared)].path
+                        && names[name(other)].arguments == names[name(&declared)].arguments
+                });
+            match same {
+                Some(other) if other.locals.len() < declared.locals.len() => *other = declared,
+                Some(_) => {}
+                None => found.push(declared),
+            }
+        }
+        found.sort_by_key(|declared| (declared.file, declared.line));
+        found
     }
 
     fn nested(&mut self) -> Vec<(String, String)> {

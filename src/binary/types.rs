@@ -609,7 +609,7 @@ fn read_attributes<'d>(
 pub(super) fn file_name<'d>(units: &Units<'d>, plan: &UnitPlan<'d>, unit: &Unit<'d>, index: u64) -> Option<FileName> {
     let header = unit.line_program.as_ref()?.header();
     let file = header.file(index)?;
-    let text = |value| units.dwarf(plan).attr_string(unit, value).ok().map(|text| text.to_string_lossy().into_owned());
+    let text = |value| units.line_dwarf(plan).attr_string(unit, value).ok().map(|text| text.to_string_lossy().into_owned());
     let name = text(file.path_name())?;
     let mut path = String::new();
     if !name.starts_with('/') {

@@ -128,6 +128,11 @@ impl<'d> Units<'d> {
         if let Some(skeleton) = plan.skeleton {
             let skeleton = self.sources[0].dwarf.unit(skeleton).ok()?;
             unit.copy_relocated_attributes(&skeleton);
+            // Files and lines stay with the addresses.
+            if unit.line_program.is_none() {
+                unit.line_program = skeleton.line_program;
+            }
+            unit.comp_dir = unit.comp_dir.or(skeleton.comp_dir);
         }
         Some(unit)
     }
@@ -151,6 +156,11 @@ impl<'d> Units<'d> {
     /// The sections that a unit's attributes refer to.
     pub fn dwarf(&self, plan: &UnitPlan<'d>) -> &Dwarf<'d> {
         &self.sources[plan.source].dwarf
+    }
+
+    /// The sections that a unit's line table refers to: those of the main file, also for split units.
+    pub fn line_dwarf(&self, plan: &UnitPlan<'d>) -> &Dwarf<'d> {
+        &self.sources[if plan.skeleton.is_some() { 0 } else { plan.source }].dwarf
     }
 
     /// The unit that holds an entry.

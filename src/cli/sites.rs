@@ -2,10 +2,11 @@
 
 use super::args::OutputArgs;
 use super::output::Format;
+use super::source::{BinarySources, SourceArgs};
 use super::{Context, Outcome};
 use crate::analysis::ownership::Graph;
-use crate::analysis::sites::sites;
-use crate::binary::facts::{Level, Options, OwnershipFacts, ownership_facts};
+use crate::analysis::sites::sites_with;
+use crate::binary::facts::{Level, Options, OwnershipFacts, ownership_facts_with};
 use crate::report::sites::{SitesReport, json, sarif, text};
 use clap::Args;
 use std::io::Write;
@@ -16,6 +17,8 @@ use std::path::PathBuf;
 #[command(after_long_help = "Examples:
   heaptriage sites target/release/indexer
       Where values that own heap memory are never dropped, from the binary and its debug information.
+  heaptriage sites target/release/indexer --source-root .
+      Also calls of forget, leak and into_raw, of which optimised code keeps no trace.
   heaptriage sites indexer --debug-file indexer.debug --json
       Every site with its types and addresses, cleared ones with the reason.")]
 pub struct SitesArgs {
@@ -29,6 +32,8 @@ pub struct SitesArgs {
     #[arg(long, value_name = "FILE")]
     pub debug_file: Option<PathBuf>,
     #[command(flatten)]
+    source: SourceArgs,
+    #[command(flatten)]
     output: OutputArgs,
 }
 
@@ -39,16 +44,21 @@ const ROWS: usize = 40;
 pub fn run(args: SitesArgs, _context: &Context) -> anyhow::Result<Outcome> {
     let format = args.output.format("sites")?;
     let mut output = args.output.create(format)?;
-    let facts = ownership_facts(&args.binary, &Options { debug_file: args.debug_file.clone(), ..Options::default() })?;
+    let mut sources = BinarySources::default();
+    let options = Options { debug_file: args.debug_file.clone(), ..Options::default() };
+    let facts = ownership_facts_with(&args.binary, &options, |types, built| {
+        sources = args.source.of_binary(types, built);
+        sources.lines.clone()
+    })?;
     let graph = Graph::new(&facts);
-    let found = sites(&graph);
+    let found = sites_with(&graph, &sources.texts);
     let binary = args.binary.to_string_lossy();
     let report = SitesReport {
         binary: &binary,
         build_id: facts.build_id.as_ref().map(ToString::to_string),
         debug_info: debug_info(&facts),
         sites: &found,
-        notes: notes(&facts),
+        notes: notes(&facts, args.source.is_wanted().then_some(&sources)),
         rows: args.output.rows(ROWS),
         dependencies: args.dependencies,
     };
@@ -71,15 +81,19 @@ fn debug_info(facts: &OwnershipFacts) -> &'static str {
     }
 }
 
-fn notes(facts: &OwnershipFacts) -> Vec<String> {
+fn notes(facts: &OwnershipFacts, sources: Option<&BinarySources>) -> Vec<String> {
     let mut notes = super::owners::notes(facts);
     if facts.rust_units == 0 && facts.cpp_units > 0 {
         notes.push("This is a C++ binary: skipped drops are looked for in Rust code only.".to_owned());
     } else if facts.rust_units > 0 {
-        notes.push(
-            "In optimised code forget, leak, into_raw and ManuallyDrop leave no trace and are not listed; a debug build shows them."
-                .to_owned(),
-        );
+        match sources {
+            Some(sources) if facts.level >= Level::Lines => notes.extend(sources.notes()),
+            Some(_) => notes.push("Sources were not used: line tables do not say where functions are declared; rebuild with debug = 2.".to_owned()),
+            None => notes.push(
+                "In optimised code forget, leak, into_raw and ManuallyDrop leave no trace: pass the sources with --source-root to see those."
+                    .to_owned(),
+            ),
+        }
     }
     if facts.functions.iter().any(|function| function.code.is_none()) {
         notes.push("The machine code of this architecture is not walked: only calls that the debug info shows were found.".to_owned());

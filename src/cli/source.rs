@@ -5,17 +5,23 @@
 //! paths with `..` are refused, and so is whatever leads outside through a link.
 
 use crate::analysis::finding::FrameView;
+use crate::analysis::sites::source::{SourceText, is_of_binary, lines_of_interest};
+use crate::binary::facts::FileLines;
+use crate::binary::types::TypeTable;
 use crate::model::frame::Role;
 use crate::origin::printable;
 use crate::report::sarif::Places;
 use clap::Args;
 use std::io::Read;
 use std::path::{Component, Path, PathBuf};
+use std::time::SystemTime;
 
 /// Lines before and after the one a frame is about.
 const AROUND: u32 = 1;
 /// A source file larger than this is generated; its lines say nothing to people.
 const MOST_BYTES: u64 = 4 << 20;
+/// Bytes of source text that are kept for one binary.
+const MOST_TEXT: usize = 256 << 20;
 /// Characters shown of a line.
 const MOST_COLUMNS: usize = 120;
 
@@ -23,7 +29,8 @@ const MOST_COLUMNS: usize = 120;
 #[derive(Clone, Debug, Default, Args)]
 #[command(next_help_heading = "Sources")]
 pub struct SourceArgs {
-    /// Show the source lines of owners found below DIR; places in SARIF are relative to it.
+    /// Look below DIR for the sources: for the lines of owners, for calls that skip a destructor. Places in SARIF are relative
+    /// to it. A file that is newer than the binary is not used.
     #[arg(long, value_name = "DIR")]
     source_root: Vec<PathBuf>,
     /// Take what the debug information calls FROM as TO, which is relative to a --source-root (or absolute, below one).
@@ -74,7 +81,85 @@ pub fn places<'a>(frames: impl Iterator<Item = &'a FrameView>, args: &SourceArgs
     places
 }
 
+/// Sources of a binary, read for calls that skip a destructor.
+#[derive(Debug, Default)]
+pub struct BinarySources {
+    /// The files that have such calls, or declare what those need.
+    pub texts: Vec<SourceText>,
+    /// The lines to read the binary's functions of.
+    pub lines: Vec<FileLines>,
+    /// Files that were looked at.
+    pub read: usize,
+    /// Files that are newer than the binary.
+    pub newer: usize,
+    /// Files whose functions do not stand where the debug information says.
+    pub different: usize,
+}
+
+impl BinarySources {
+    /// What people should know of it; empty where there is nothing to say.
+    pub fn notes(&self) -> Vec<String> {
+        let mut notes = Vec::new();
+        if self.read == 0 && self.newer == 0 && self.different == 0 {
+            notes.push("None of the binary's source files was found below --source-root.".to_owned());
+        }
+        if self.newer > 0 {
+            notes.push(format!("Sources: {} newer than the binary and not used; rebuild, or check out what was built.", files(self.newer)));
+        }
+        if self.different > 0 {
+            notes.push(format!(
+                "Sources: {} not used, because functions stand on other lines than in the debug info: not what was built.",
+                files(self.different)
+            ));
+        }
+        notes
+    }
+}
+
+fn files(count: usize) -> String {
+    if count == 1 { "1 file".to_owned() } else { format!("{count} files") }
+}
+
 impl SourceArgs {
+    /// The sources of a binary below the roots, with the lines of functions that call what skips a destructor.
+    pub fn of_binary(&self, types: &TypeTable, built: Option<SystemTime>) -> BinarySources {
+        let mut found = BinarySources::default();
+        let roots = self.roots();
+        if roots.is_empty() {
+            return found;
+        }
+        let mut bytes = 0;
+        for (index, file) in (0u32..).zip(&types.files) {
+            let path = if file.name.starts_with('/') { file.name.clone() } else { format!("{}/{}", file.directory, file.name) };
+            // Code of others is below a root only where its whole path says so: many crates have a `src/lib.rs`.
+            let foreign =
+                ["/registry/src/", "/git/checkouts/", "/rustlib/"].iter().any(|part| path.contains(part)) || path.starts_with("/rustc/");
+            let inside = |root: &PathBuf| {
+                let relative = self.find(root, &path)?;
+                (!foreign || Path::new(&path).starts_with(root)).then(|| root.join(relative))
+            };
+            let Some(real) = roots.iter().find_map(inside) else { continue };
+            if real.extension().is_none_or(|extension| extension != "rs") {
+                continue;
+            }
+            let changed = std::fs::metadata(&real).and_then(|metadata| metadata.modified()).ok();
+            if changed.zip(built).is_none_or(|(changed, built)| changed > built) {
+                found.newer += 1;
+                continue;
+            }
+            let Some(text) = read_text(&real).filter(|text| bytes + text.len() <= MOST_TEXT) else { continue };
+            if !is_of_binary(types, index, &text) {
+                found.different += 1;
+                continue;
+            }
+            found.read += 1;
+            bytes += text.len();
+            found.lines.extend(lines_of_interest(&text).into_iter().map(|(first, last)| (index, first, last)));
+            found.texts.push(SourceText { file: index, text });
+        }
+        found
+    }
+
     /// Whether source lines are wanted.
     pub fn is_wanted(&self) -> bool {
         !self.source_root.is_empty()
@@ -119,12 +204,7 @@ fn is_inside(root: &Path, relative: &str) -> bool {
 }
 
 fn lines_around(path: &Path, line: u32) -> Option<Vec<(u32, String)>> {
-    let mut bytes = Vec::new();
-    std::fs::File::open(path).ok()?.take(MOST_BYTES + 1).read_to_end(&mut bytes).ok()?;
-    if bytes.len() as u64 > MOST_BYTES {
-        return None;
-    }
-    let text = String::from_utf8_lossy(&bytes);
+    let text = read_text(path)?;
     let first = line.saturating_sub(AROUND).max(1);
     let last = line.saturating_add(AROUND);
     let wanted = text.lines().enumerate().map(|(index, text)| (index as u64 + 1, text));
@@ -132,6 +212,12 @@ fn lines_around(path: &Path, line: u32) -> Option<Vec<(u32, String)>> {
     let lines: Vec<(u32, String)> = wanted.map(|(number, text)| (number as u32, shown(text))).collect();
     // A file that ends before the line is not the one that was built.
     lines.iter().any(|(number, _)| *number == line).then_some(lines)
+}
+
+fn read_text(path: &Path) -> Option<String> {
+    let mut bytes = Vec::new();
+    std::fs::File::open(path).ok()?.take(MOST_BYTES + 1).read_to_end(&mut bytes).ok()?;
+    (bytes.len() as u64 <= MOST_BYTES).then(|| String::from_utf8_lossy(&bytes).into_owned())
 }
 
 fn shown(line: &str) -> String {

@@ -186,17 +186,18 @@ fn one(out: &mut String, site: &Site) {
         (SiteKind::ArcIntoRaw, _) => format!("an `Arc<{element}>` becomes a raw pointer: its count stays"),
         (SiteKind::ArenaStr | SiteKind::ArenaCopy, _) => format!("`{element}` in an arena"),
     };
-    let _ = writeln!(out, "  {:<14}{}", site.kind.word(), printable(&what));
+    let _ = writeln!(out, "  {:<20}{}", site.kind.word(), printable(&what));
     match &site.owns {
-        Owns::Yes(via) => drop(writeln!(out, "  {:<14}{}", "owns heap", printable(&via.text()))),
-        Owns::Maybe(reason) => drop(writeln!(out, "  {:<14}maybe: {}", "owns heap", printable(reason))),
+        Owns::Yes(via) => drop(writeln!(out, "  {:<20}{}", "owns heap", printable(&via.text()))),
+        Owns::Maybe(reason) => drop(writeln!(out, "  {:<20}maybe: {}", "owns heap", printable(reason))),
         Owns::No => {}
     }
     if !site.via.is_empty() {
-        let _ = writeln!(out, "  {:<14}{}", "through", printable(&site.via.join(" -> ")));
+        let _ = writeln!(out, "  {:<20}{}", "through", printable(&site.via.join(" -> ")));
     }
     let tier = match site.tier {
         1 => "a call in the debug info",
+        3 => "the source text",
         _ => "a walk of the machine code",
     };
     let incomplete = if site.complete { "" } else { "; some jumps could not be followed" };
@@ -205,8 +206,8 @@ fn one(out: &mut String, site: &Site) {
         (LineOf::Function, Some(_)) => "; the line is that of the function",
         _ => "",
     };
-    let _ = writeln!(out, "  {:<14}{tier}{line}{incomplete}", "found by");
-    let _ = writeln!(out, "  {:<14}{}", "harmless if", printable(site.clears_if()));
+    let _ = writeln!(out, "  {:<20}{tier}{line}{incomplete}", "found by");
+    let _ = writeln!(out, "  {:<20}{}", "harmless if", printable(site.clears_if()));
 }
 
 fn counts(out: &mut String, report: &SitesReport<'_>, others: &[&Site]) {

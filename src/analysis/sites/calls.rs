@@ -202,7 +202,7 @@ pub(super) fn places<'f>(
 }
 
 /// Whether a function is generic in the type at stake: one instance for each, and the caller chose it.
-fn is_wrapper(name: &FunctionName, type_name: &str) -> bool {
+pub(super) fn is_wrapper(name: &FunctionName, type_name: &str) -> bool {
     let stake = type_name::key(type_name);
     name.arguments.iter().any(|argument| {
         let argument = type_name::key(&argument.name);

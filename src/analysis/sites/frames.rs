@@ -34,7 +34,8 @@ pub fn standings(facts: &OwnershipFacts) -> Vec<Standing> {
     facts.names.iter().map(standing).collect()
 }
 
-fn standing(name: &FunctionName) -> Standing {
+/// Whose code a function is.
+pub fn standing(name: &FunctionName) -> Standing {
     let file = name.file.as_deref().map(|file| match &name.directory {
         Some(directory) if !file.starts_with('/') => format!("{directory}/{file}"),
         _ => file.to_owned(),

@@ -4,14 +4,16 @@
 //! |---|---|---|
 //! | 1 ([`calls`]) | inlined calls and calls of functions that skip drop glue | debug builds; in release what does real work (`Bump::alloc`) |
 //! | 2 ([`paths`]) | containers in an arena that some way out of a function leaves without dropping | release builds |
+//! | 3 ([`source`]) | `forget`, `leak`, `into_raw`, `ManuallyDrop::new` in the source text | any build with functions in its debug information |
 //!
-//! `forget`, `leak`, `into_raw` and `ManuallyDrop` leave no trace in optimised code: there they are not found.
+//! `forget`, `leak`, `into_raw` and `ManuallyDrop` leave no trace in optimised code: without the sources they are not found there.
 //!
 //! A site says where something is never dropped, not that memory leaks: that needs growth, which heap dumps show.
 
 pub mod calls;
 pub mod frames;
 pub mod paths;
+pub mod source;
 
 use crate::analysis::ownership::Graph;
 use crate::analysis::ownership::rule::{Owns, Via};
@@ -19,6 +21,7 @@ pub use crate::binary::catalogue::SiteKind;
 use crate::binary::facts::{Level, OwnershipFacts};
 pub use crate::binary::type_name;
 use frames::{Standing, standings};
+pub use source::SourceText;
 
 /// A place where drop glue is skipped.
 #[derive(Clone, Debug, PartialEq)]
@@ -37,7 +40,7 @@ pub struct Site {
     pub line: Option<u32>,
     /// What stands at the line.
     pub line_of: LineOf,
-    /// 1 inline entry or call, 2 path walk.
+    /// 1 inline entry or call, 2 path walk, 3 source text.
     pub tier: u8,
     /// Every jump on the way could be followed.
     pub complete: bool,
@@ -98,8 +101,14 @@ impl Site {
     }
 }
 
-/// Finds all sites of a binary.
+/// Finds all sites of a binary that it shows itself.
 pub fn sites(graph: &Graph<'_>) -> Sites {
+    sites_with(graph, &[])
+}
+
+/// Finds all sites of a binary, those of its sources included: the texts whose [`source::lines_of_interest`] the facts were
+/// read with.
+pub fn sites_with(graph: &Graph<'_>, sources: &[SourceText]) -> Sites {
     let facts = graph.facts;
     let standings = standings(facts);
     let mut found = calls::find(graph, &standings);
@@ -108,6 +117,7 @@ pub fn sites(graph: &Graph<'_>) -> Sites {
     for site in walked.sites {
         add(&mut found, site);
     }
+    source::find(graph, &standings, sources, &mut found);
     fields(graph, &mut found);
     for site in &mut found {
         if site.cleared.is_none() && site.owns == Owns::No {
