@@ -17,6 +17,7 @@ use crate::analysis::estimate::{Interval, unsample};
 use crate::analysis::finding::Confidence;
 use crate::analysis::ledger::{Basis, Ledger, Row, RowKind, RssSource};
 use crate::analysis::memory_owners::{self, Known, Owner, foreign};
+use crate::analysis::slabs::{self, Slabs};
 use crate::model::allocator::{AllocatorStats, parse_version};
 use crate::model::heap::{Family, HeapProfile};
 use crate::model::memory::{MemoryMap, Residency};
@@ -97,6 +98,8 @@ pub struct Accounting {
     pub untouched_causes: Vec<Cause>,
     /// What could not be told, and what to capture; sentences.
     pub limits: Vec<String>,
+    /// Half-empty slabs by size class, where these matter.
+    pub slabs: Option<Slabs>,
     /// Seconds until the cgroup's limit at the pace of the whole timeline; `None` without growth or limit.
     pub seconds_to_limit: Option<f64>,
 }
@@ -177,7 +180,8 @@ pub fn accounting(timeline: &Timeline) -> Accounting {
         limits.push(format!("the ledger runs from {} to {}: snapshots outside lack smaps or statistics that these have", a.name, b.name));
     }
     let seconds_to_limit = seconds_to_limit(timeline, &ledger, &beside);
-    let mut accounting = Accounting { ledger, confidence, resident, beside, files, untouched_causes, limits, seconds_to_limit };
+    let slabs = slabs::slabs(timeline, ledger.rss.last().copied());
+    let mut accounting = Accounting { ledger, confidence, resident, beside, files, untouched_causes, limits, slabs, seconds_to_limit };
     accounting.ledger.notes = notes(&accounting);
     accounting
 }

@@ -24,6 +24,7 @@ pub mod recording;
 pub mod series;
 pub mod sites;
 pub mod size_class;
+pub mod slabs;
 pub mod suppress;
 pub mod top;
 pub mod tree;

@@ -16,6 +16,7 @@ use crate::analysis::lives;
 use crate::analysis::owner;
 use crate::analysis::series::HeapSeries;
 use crate::analysis::size_class;
+use crate::analysis::slabs::{self, Slabs};
 use crate::analysis::suppress::{Suppressions, Usage};
 use crate::analysis::trend::{Course, Regressor, Series, Shape, course};
 use crate::analysis::view;
@@ -63,6 +64,8 @@ pub struct Triage {
     pub cleared: Vec<Cleared>,
     /// Settings worth changing: the detector's word, the advice, and the variable that sets it.
     pub advice: Vec<(&'static str, Advice, Option<String>)>,
+    /// Half-empty slabs and the stacks that hold them, where these matter.
+    pub slabs: Option<Slabs>,
     /// What would make the answer more certain.
     pub missing: Vec<Missing>,
     /// What a leak smaller than this would have looked like: nothing.
@@ -135,7 +138,9 @@ pub fn triage(timeline: &Timeline, symbols: &Symbols, ledger: Ledger, options: &
     let missing = missing(timeline, &summary, symbols, &series);
     let blind_spot = blind_spot(&series, &summary);
     let advice = advice(timeline, symbols, &ledger, &summary);
-    Triage { summary, verdict, ledger, suspects, suppression, cleared, advice, missing, blind_spot, judged }
+    let mut slabs = slabs::slabs(timeline, ledger.rss.last().copied());
+    slabs.iter_mut().for_each(|slabs| slabs::join(slabs, timeline, symbols));
+    Triage { summary, verdict, ledger, suspects, suppression, cleared, advice, slabs, missing, blind_spot, judged }
 }
 
 /// Settings worth changing, by the last statistics and the ledger.

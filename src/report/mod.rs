@@ -17,6 +17,7 @@ pub mod rss;
 pub mod sarif;
 pub mod schemas;
 pub mod sites;
+pub mod slabs;
 pub mod speedscope;
 pub mod stacks_json;
 pub mod text;

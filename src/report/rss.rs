@@ -1,7 +1,7 @@
 //! The ledger over time, for `rss`: text, JSON and CSV. (The chart is `chart`.)
 
 use super::document::{Block, Table};
-use super::text;
+use super::{slabs, text};
 use crate::analysis::account::{Accounting, Beside};
 use crate::analysis::ledger::{Row, RowKind, RssSource};
 use crate::model::snapshot::{Part, Snapshot, TimeSource};
@@ -41,9 +41,10 @@ impl RssReport<'_> {
             blocks.push(Block::Table(table));
         }
         let ledger = &self.accounting.ledger;
-        if !ledger.notes.is_empty() {
+        let slabs = self.accounting.slabs.as_ref().map(slabs::summary);
+        if !ledger.notes.is_empty() || slabs.is_some() {
             blocks.push(Block::Heading("Beside it".into()));
-            blocks.extend(ledger.notes.iter().map(|note| Block::Paragraph(note.clone())));
+            blocks.extend(ledger.notes.iter().cloned().chain(slabs).map(Block::Paragraph));
         }
         if self.timeline.snapshots.len() > 1 {
             blocks.push(Block::Table(self.lines(rows)));
@@ -196,6 +197,7 @@ impl RssReport<'_> {
                 seconds_to_limit: self.accounting.seconds_to_limit,
                 notes: &ledger.notes,
             },
+            slabs: self.accounting.slabs.as_ref().map(|slabs| slabs::value(slabs, false)),
             snapshots: snapshots.collect(),
             files: self
                 .accounting
@@ -317,6 +319,7 @@ struct Json<'a> {
     tool: Tool,
     capture: JsonCapture<'a>,
     ledger: JsonLedger<'a>,
+    slabs: Option<serde_json::Value>,
     snapshots: Vec<JsonSnapshot<'a>>,
     files: Vec<JsonFile<'a>>,
     warnings: Vec<JsonWarning<'a>>,

@@ -59,6 +59,7 @@ pub fn compose(triage: &Triage, symbols: &Symbols, notices: &[Notice], options: 
             blocks.push(Block::Paragraph(format!("and {} smaller ones", triage.cleared.len() - MOST_CLEARED)));
         }
     }
+    blocks.extend(super::slabs::blocks(triage.slabs.as_ref(), options.redact));
     blocks.extend(super::advice::blocks(triage));
     if let Some(blind) = &triage.blind_spot {
         blocks.push(Block::Heading("What could not be seen".to_owned()));

@@ -63,6 +63,7 @@ pub fn value(triage: &Triage, symbols: &Symbols, notices: &[Notice], redact: boo
         })).collect::<Vec<_>>(),
         "cleared": triage.cleared.iter().map(|c| cleared(c, redact)).collect::<Vec<_>>(),
         "advice": super::advice::value(triage),
+        "slabs": triage.slabs.as_ref().map(|slabs| super::slabs::value(slabs, redact)),
         "suppression_remarks": triage.suppression.remarks(),
         "blind_spot": triage.blind_spot,
         "missing": triage.missing.iter().map(|m| json!({"fact": m.fact, "consequence": m.consequence, "remedy": m.remedy})).collect::<Vec<_>>(),

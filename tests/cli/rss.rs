@@ -65,3 +65,25 @@ fn nothing_usable_is_an_error_with_the_reason() {
     assert_eq!(missing.status.code(), Some(2));
     assert!(String::from_utf8_lossy(&missing.stderr).contains("no such file: check the path"));
 }
+
+#[test]
+fn half_empty_slabs_are_joined_with_the_stacks_that_hold_them() {
+    let capture = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/captures/nightly-reindex");
+    let beside = text(&[], &capture);
+    assert!(beside.contains("50.4 MiB are free in half-empty slabs (+49.6 MiB since the first)"), "{beside}");
+    let rss: serde_json::Value = serde_json::from_str(&text(&["--json"], &capture)).unwrap();
+    // By hand from the statistics: 312 slabs of 28,672 bytes, 3510 objects of 224.
+    let class = &rss["slabs"]["classes"][0];
+    assert_eq!((class["size_bytes"].as_u64(), class["free_bytes"].as_u64()), (Some(224), Some(312 * 28_672 - 3510 * 224)));
+    let binary = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/captures/bin/quarryd");
+    let output =
+        Command::new(env!("CARGO_BIN_EXE_heaptriage")).args(["report", "--json", "--binary"]).args([&binary, &capture]).output().unwrap();
+    let report: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    let slabs = &report["slabs"];
+    let holds =
+        |list: &serde_json::Value, name: &str| list.as_array().unwrap().iter().any(|h| h["function"].as_str().unwrap().contains(name));
+    // What requests keep lies between what the burst freed: sessions are of one size, log records of several.
+    let of_192 = slabs["classes"].as_array().unwrap().iter().find(|class| class["size_bytes"] == 192).unwrap();
+    assert!(holds(&of_192["held_by"], "touch_session") && of_192["found"].as_f64().unwrap() > 0.5, "{of_192}");
+    assert!(holds(&slabs["mixed"], "log_access"), "{}", slabs["mixed"]);
+}
