@@ -368,7 +368,8 @@ impl<'a> Shown<'a> {
         if self.crate_filter.is_some_and(|wanted| owner.krate != Some(wanted)) {
             return false;
         }
-        walk.container = owner.container;
+        // With every frame shown, the row is a frame of the allocator, which serves all operations.
+        walk.container = owner.container.filter(|_| !self.filter.all_frames);
         let depth = owner.depth;
         let mut at = 0;
         let mut owned = None;

@@ -1,10 +1,11 @@
 //! `diff`: what grew and shrank between two dumps, two captures, two runs or two builds.
 
-use super::args::{ByArgs, FilterArgs, OutputArgs, SampleArgs, TimeArgs};
+use super::args::TimeArgs;
 use super::load::{self, Named};
 use super::output::{Format, Output};
 use super::symbols::SymbolArgs;
 use super::top::ROWS;
+use super::view::ViewArgs;
 use super::{Context, Outcome, html, view};
 use crate::analysis::diff::{Change, DiffOptions, Match, independent, independent_change, same_process, total_of};
 use crate::analysis::export::{Builder, Dump, add_difference};
@@ -34,17 +35,7 @@ pub struct DiffArgs {
     #[arg(long, value_name = "BASE", visible_alias = "diff_base")]
     base: Option<PathBuf>,
     #[command(flatten)]
-    by: ByArgs,
-    #[command(flatten)]
-    samples: SampleArgs,
-    #[command(flatten)]
-    filter: FilterArgs,
-    #[command(flatten)]
-    time: TimeArgs,
-    #[command(flatten)]
-    symbols: SymbolArgs,
-    #[command(flatten)]
-    output: OutputArgs,
+    view: ViewArgs,
 }
 
 const EXAMPLES: &str = "Examples:
@@ -53,13 +44,12 @@ const EXAMPLES: &str = "Examples:
 
 /// Runs `diff`.
 pub fn run(args: &DiffArgs, context: &Context) -> anyhow::Result<Outcome> {
-    let rest = (&args.by, &args.samples, &args.filter, &args.time, &args.symbols, &args.output);
     let pair = match (&args.base, args.inputs.as_slice()) {
         (Some(base), current) => Pair { base: base.clone(), current: current.to_vec() },
         (None, [base, current]) => Pair { base: base.clone(), current: vec![current.clone()] },
-        (None, series) => return show("diff", series_ends(series, rest)?, rest, context),
+        (None, series) => return show(series_ends(series, &args.view)?, &args.view, context),
     };
-    compare("diff", &pair, rest, context)
+    compare("diff", &pair, &args.view, context)
 }
 
 /// A dump and what it is compared with.
@@ -70,9 +60,6 @@ pub struct Pair {
     /// The second: its last dump.
     pub current: Vec<PathBuf>,
 }
-
-/// The options that comparing commands share.
-pub type Options<'a> = (&'a ByArgs, &'a SampleArgs, &'a FilterArgs, &'a TimeArgs, &'a SymbolArgs, &'a OutputArgs);
 
 /// Two dumps with names, of one process or of two.
 #[derive(Debug)]
@@ -234,38 +221,37 @@ fn same_build(base: &Symbols, current: &Symbols) -> bool {
     }) && base.modules.iter().any(|module| current.modules.iter().any(|other| other.name == module.name))
 }
 
-fn series_ends(series: &[PathBuf], (_, samples, filter, time, symbols, _): Options<'_>) -> anyhow::Result<Sides> {
-    let filter = filter.filter(samples)?;
-    let opened = load::dumps(series, filter.needs_threads(), time)?;
+fn series_ends(series: &[PathBuf], view: &ViewArgs) -> anyhow::Result<Sides> {
+    let filter = view.filter.filter(&view.samples)?;
+    let opened = load::dumps(series, filter.needs_threads(), &view.time)?;
     let last = opened.timeline.snapshots.len() - 1;
     if last == 0 {
         bail!(
             "only one heap dump among the inputs, and a difference needs two\n  help: heaptriage diff BASE CURRENT, or a capture with several dumps"
         );
     }
-    let mut sides = one_process(opened, 0, last, symbols)?;
+    let mut sides = one_process(opened, 0, last, &view.symbols)?;
     sides.of_dumps = (last + 1, last + 1);
     Ok(sides)
 }
 
 /// Runs a comparison of two inputs for `command`.
-pub fn compare(command: &str, pair: &Pair, options: Options<'_>, context: &Context) -> anyhow::Result<Outcome> {
-    let (_, samples, filter, time, symbols, output) = options;
+pub fn compare(command: &str, pair: &Pair, view: &ViewArgs, context: &Context) -> anyhow::Result<Outcome> {
     // Bad arguments are refused before the dumps are read.
-    output.format(if command == "top" { "diff" } else { command })?;
-    let threads = filter.filter(samples)?.needs_threads();
-    show(command, sides(pair, threads, time, symbols)?, options, context)
+    view.output.format(if command == "top" { "diff" } else { command })?;
+    let threads = view.filter.filter(&view.samples)?.needs_threads();
+    show(sides(pair, threads, &view.time, &view.symbols)?, view, context)
 }
 
-fn show(_command: &str, sides: Sides, options: Options<'_>, context: &Context) -> anyhow::Result<Outcome> {
-    let (by, samples, filter, time, _, output_args) = options;
-    let format = output_args.format("diff")?;
-    let filter = filter.filter(samples)?;
-    let measure = samples.measure();
-    let mut output = output_args.create(format)?;
+fn show(sides: Sides, args: &ViewArgs, context: &Context) -> anyhow::Result<Outcome> {
+    let by = &args.by;
+    let format = args.output.format("diff")?;
+    let filter = args.filter.filter(&args.samples)?;
+    let measure = args.samples.measure();
+    let mut output = args.output.create(format)?;
     let (base, current) = (sides.base.profile(sides.base_at)?, sides.current().profile(sides.current_at)?);
     sides.check_recorded(&filter, measure)?;
-    let filters: Vec<String> = filter.echo().into_iter().chain(time.echo()).collect();
+    let filters: Vec<String> = filter.echo().into_iter().chain(args.time.echo()).collect();
     if matches!(format, Format::Svg | Format::Folded) {
         view::difference(&sides, format, by.by(), &filter, measure, filters, &mut output)?;
         output.finish()?;
@@ -284,7 +270,7 @@ fn show(_command: &str, sides: Sides, options: Options<'_>, context: &Context) -
     };
     let (modules, notices) = (sides.modules(), sides.notices());
     let about = sides.about(table.by(), (measure, by.cum), filters, &modules, &notices)?;
-    let all = output_args.rows(usize::MAX);
+    let all = args.output.rows(usize::MAX);
     let title = format!("heaptriage diff: {} to {}", side_name(&sides.base, sides.base_at), side_name(sides.current(), sides.current_at));
     let text = match format {
         Format::Pprof => {
@@ -292,7 +278,7 @@ fn show(_command: &str, sides: Sides, options: Options<'_>, context: &Context) -
             String::new()
         }
         Format::Html => {
-            let text = text::diff(&about, &table, &diff, output_args.rows(ROWS), crate::report::views::Look::default());
+            let text = text::diff(&about, &table, &diff, args.output.rows(ROWS), crate::report::views::Look::default());
             let base = html::Side { timeline: &sides.base.opened.timeline, symbols: &sides.base.symbols, at: sides.base_at };
             let named = sides.current();
             let current = html::Side { timeline: &named.opened.timeline, symbols: &named.symbols, at: sides.current_at };
@@ -300,8 +286,8 @@ fn show(_command: &str, sides: Sides, options: Options<'_>, context: &Context) -
         }
         Format::Json => json::diff(&about, &table, &diff, all),
         Format::Csv => csv::diff(&about, &table, &diff, all),
-        Format::Jeprof => jeprof::diff(&about, &table, &diff, all, samples.show_bytes()),
-        _ => text::diff(&about, &table, &diff, output_args.rows(ROWS), output.look()),
+        Format::Jeprof => jeprof::diff(&about, &table, &diff, all, args.samples.show_bytes()),
+        _ => text::diff(&about, &table, &diff, args.output.rows(ROWS), output.look()),
     };
     output.write_all(text.as_bytes())?;
     output.finish()?;

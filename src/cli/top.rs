@@ -1,16 +1,13 @@
 //! `top`: the heaviest owners of one dump.
 
-use super::args::{ByArgs, FilterArgs, OutputArgs, SampleArgs, TimeArgs};
 use super::diff::{self, Pair};
-use super::load;
 use super::output::Format;
-use super::symbols::SymbolArgs;
+use super::view::{ViewArgs, finish};
 use super::{Context, Outcome};
 use crate::analysis::places::{NameMatch, Places, Shown};
 use crate::analysis::top;
-use crate::report::views::{About, csv, jeprof, json, text};
+use crate::report::views::{csv, jeprof, json, text};
 use clap::Args;
-use std::io::Write;
 use std::path::PathBuf;
 
 /// Arguments of `top`.
@@ -24,17 +21,7 @@ pub struct TopArgs {
     #[arg(long, value_name = "BASE", visible_alias = "diff_base")]
     base: Option<PathBuf>,
     #[command(flatten)]
-    by: ByArgs,
-    #[command(flatten)]
-    samples: SampleArgs,
-    #[command(flatten)]
-    filter: FilterArgs,
-    #[command(flatten)]
-    time: TimeArgs,
-    #[command(flatten)]
-    symbols: SymbolArgs,
-    #[command(flatten)]
-    output: OutputArgs,
+    view: ViewArgs,
 }
 
 const EXAMPLES: &str = "Examples:
@@ -48,39 +35,20 @@ pub const ROWS: usize = 20;
 pub fn run(args: &TopArgs, context: &Context) -> anyhow::Result<Outcome> {
     if let Some(base) = &args.base {
         let pair = Pair { base: base.clone(), current: args.inputs.clone() };
-        return diff::compare("top", &pair, (&args.by, &args.samples, &args.filter, &args.time, &args.symbols, &args.output), context);
+        return diff::compare("top", &pair, &args.view, context);
     }
-    let format = args.output.format("top")?;
-    let filter = args.filter.filter(&args.samples)?;
-    let measure = args.samples.measure();
-    let mut output = args.output.create(format)?;
-    let opened = load::dumps(&args.inputs, filter.needs_threads(), &args.time)?;
-    let last = opened.timeline.snapshots.len() - 1;
-    let named = load::name(opened, &[last], &args.symbols)?;
-    let profile = named.profile(last)?;
-    load::check_recorded(profile, &named.opened.timeline.snapshots[last], &filter, measure)?;
-    let mut table = Places::new(args.by.by(), NameMatch::Exact);
-    let mut shown = Shown::new(&mut table, &named.opened.timeline.stacks, &named.symbols, &filter);
-    let result = top::top(&table, &mut shown, profile, &filter, measure, args.by.cum);
-    let about = About {
-        current: named.profiled(last, last + 1)?,
-        base: None,
-        by: table.by(),
-        measure,
-        sort_cum: args.by.cum,
-        filters: filter.echo().into_iter().chain(args.time.echo()).collect(),
-        modules: &named.symbols.modules,
-        notices: &named.opened.notices,
-    };
-    let all = args.output.rows(usize::MAX);
-    let text = match format {
+    let ready = args.view.ready("top", &args.inputs)?;
+    let (by, output) = (&args.view.by, &args.view.output);
+    let mut table = Places::new(by.by(), NameMatch::Exact);
+    let mut shown = Shown::new(&mut table, &ready.named.opened.timeline.stacks, &ready.named.symbols, &ready.filter);
+    let result = top::top(&table, &mut shown, ready.named.profile(ready.at)?, &ready.filter, ready.measure, by.cum);
+    let about = args.view.about(&ready, table.by())?;
+    let all = output.rows(usize::MAX);
+    let text = match ready.format {
         Format::Json => json::top(&about, &table, &result, all),
         Format::Csv => csv::top(&about, &table, &result, all),
-        Format::Jeprof => jeprof::top(&about, &table, &result, all, args.samples.show_bytes()),
-        _ => text::top(&about, &table, &result, args.output.rows(ROWS), output.look()),
+        Format::Jeprof => jeprof::top(&about, &table, &result, all, args.view.samples.show_bytes()),
+        _ => text::top(&about, &table, &result, output.rows(ROWS), ready.output.look()),
     };
-    output.write_all(text.as_bytes())?;
-    output.finish()?;
-    context.notices(&named.opened.notices);
-    Ok(Outcome::Done)
+    finish(ready, text.as_bytes(), context)
 }

@@ -17,21 +17,27 @@ use regex::Regex;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
-/// What every view of one dump takes.
+/// What every view of dumps takes.
 #[derive(Debug, Args)]
 pub struct ViewArgs {
+    /// See [`ByArgs`].
     #[command(flatten)]
-    by: ByArgs,
+    pub by: ByArgs,
+    /// See [`SampleArgs`].
     #[command(flatten)]
-    samples: SampleArgs,
+    pub samples: SampleArgs,
+    /// See [`FilterArgs`].
     #[command(flatten)]
-    filter: FilterArgs,
+    pub filter: FilterArgs,
+    /// See [`TimeArgs`].
     #[command(flatten)]
-    time: TimeArgs,
+    pub time: TimeArgs,
+    /// See [`SymbolArgs`].
     #[command(flatten)]
-    symbols: SymbolArgs,
+    pub symbols: SymbolArgs,
+    /// See [`OutputArgs`].
     #[command(flatten)]
-    output: OutputArgs,
+    pub output: OutputArgs,
 }
 
 /// Arguments of `tree`.
@@ -103,18 +109,18 @@ pub struct FlamegraphArgs {
 }
 
 /// One dump, opened and named, with the options of its view.
-struct Ready {
-    named: Named,
-    at: usize,
-    filter: Filter,
-    measure: Measure,
-    format: Format,
-    output: Output,
+pub(super) struct Ready {
+    pub(super) named: Named,
+    pub(super) at: usize,
+    pub(super) filter: Filter,
+    pub(super) measure: Measure,
+    pub(super) format: Format,
+    pub(super) output: Output,
 }
 
 impl ViewArgs {
     /// Refuses bad arguments, opens the output, then the dump.
-    fn ready(&self, command: &str, inputs: &[PathBuf]) -> anyhow::Result<Ready> {
+    pub(super) fn ready(&self, command: &str, inputs: &[PathBuf]) -> anyhow::Result<Ready> {
         let format = self.output.format(command)?;
         let filter = self.filter.filter(&self.samples)?;
         let measure = self.samples.measure();
@@ -126,7 +132,7 @@ impl ViewArgs {
         Ok(Ready { named, at, filter, measure, format, output })
     }
 
-    fn about<'a>(&self, ready: &'a Ready, by: By) -> anyhow::Result<About<'a>> {
+    pub(super) fn about<'a>(&self, ready: &'a Ready, by: By) -> anyhow::Result<About<'a>> {
         Ok(About {
             current: ready.named.profiled(ready.at, ready.at + 1)?,
             base: None,
@@ -141,7 +147,7 @@ impl ViewArgs {
 }
 
 /// Writes the result and says what was odd.
-fn finish(mut ready: Ready, bytes: &[u8], context: &Context) -> anyhow::Result<Outcome> {
+pub(super) fn finish(mut ready: Ready, bytes: &[u8], context: &Context) -> anyhow::Result<Outcome> {
     ready.output.write_all(bytes)?;
     ready.output.finish()?;
     context.notices(&ready.named.opened.notices);

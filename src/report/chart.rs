@@ -4,6 +4,7 @@
 //! What the statistics count and is not resident lies below zero; the line is what the rows add up to.
 
 use super::rss::{RssReport, clock};
+use super::xml::escaped;
 use crate::analysis::ledger::RowKind;
 use crate::origin::printable;
 use crate::units::iec;
@@ -225,7 +226,7 @@ fn tick(range: f64) -> f64 {
 }
 
 fn escape(text: &str) -> String {
-    printable(text).replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
+    escaped(&printable(text))
 }
 
 #[cfg(test)]

@@ -108,7 +108,7 @@ pub fn value(triage: &Triage, checked: &Checked) -> Value {
     let all: Vec<&Suspect> = triage.suspects.iter().filter(|s| s.suppressed.is_none()).collect();
     json!({
         "schema": SCHEMA,
-        "tool": {"name": env!("CARGO_PKG_NAME"), "version": env!("CARGO_PKG_VERSION")},
+        "tool": super::wire::TOOL,
         "passed": !checked.failed() && !checked.not_judged(),
         "verdict": triage.verdict.kind.word(),
         "gates": checked.gates.iter().map(gate).collect::<Vec<_>>(),

@@ -9,6 +9,7 @@
 //! </testsuites>
 //! ```
 
+use super::xml::escaped;
 use crate::analysis::finding::Suspect;
 use crate::analysis::gate::{Checked, State};
 use crate::units::signed_iec;
@@ -21,7 +22,7 @@ pub fn render(checked: &Checked, suspects: &[Suspect]) -> String {
         "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<testsuites {totals}>\n  <testsuite name=\"heaptriage check\" {totals} skipped=\"0\">\n"
     );
     for gate in &checked.gates {
-        out.push_str(&format!("    <testcase classname=\"heaptriage\" name=\"{}\">", escape(&gate.label)));
+        out.push_str(&format!("    <testcase classname=\"heaptriage\" name=\"{}\">", escaped(&gate.label)));
         let element = match gate.state {
             State::Passed => None,
             State::Failed => Some("failure"),
@@ -39,7 +40,7 @@ pub fn render(checked: &Checked, suspects: &[Suspect]) -> String {
                     place(suspect)
                 ));
             }
-            out.push_str(&format!("<{element} message=\"{}\">{}</{element}>", escape(&gate.message), escape(&detail)));
+            out.push_str(&format!("<{element} message=\"{}\">{}</{element}>", escaped(&gate.message), escaped(&detail)));
         }
         out.push_str("</testcase>\n");
     }
@@ -52,25 +53,6 @@ fn place(suspect: &Suspect) -> String {
         (Some(file), Some(line)) => format!(" at {file}:{line}"),
         _ => String::new(),
     }
-}
-
-/// Text for attributes and content; characters that XML 1.0 has no way to write become U+FFFD.
-fn escape(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    for c in text.chars() {
-        match c {
-            '&' => out.push_str("&amp;"),
-            '<' => out.push_str("&lt;"),
-            '>' => out.push_str("&gt;"),
-            '"' => out.push_str("&quot;"),
-            '\'' => out.push_str("&apos;"),
-            '\n' => out.push_str("&#10;"),
-            '\t' => out.push_str("&#9;"),
-            '\u{0}'..='\u{1f}' | '\u{7f}'..='\u{9f}' | '\u{fffe}' | '\u{ffff}' => out.push('\u{fffd}'),
-            _ => out.push(c),
-        }
-    }
-    out
 }
 
 #[cfg(test)]

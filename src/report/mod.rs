@@ -2,6 +2,7 @@
 
 pub mod advice;
 pub mod callgrind;
+pub mod cells;
 pub mod chart;
 pub mod check;
 pub mod detectors;
@@ -25,3 +26,5 @@ pub mod trend;
 pub mod triage_document;
 pub mod triage_json;
 pub mod views;
+pub mod wire;
+pub mod xml;

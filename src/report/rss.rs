@@ -1,6 +1,8 @@
 //! The ledger over time, for `rss`: text, JSON and CSV. (The chart is `chart`.)
 
+use super::cells::cell;
 use super::document::{Block, Table};
+use super::wire::{TOOL, Tool, WarningWire, print, warning};
 use super::{slabs, text};
 use crate::analysis::account::{Accounting, Beside};
 use crate::analysis::ledger::{Row, RowKind, RssSource};
@@ -169,7 +171,7 @@ impl RssReport<'_> {
         });
         let document = Json {
             schema: "heaptriage/rss/1",
-            tool: Tool { name: env!("CARGO_PKG_NAME"), version: env!("CARGO_PKG_VERSION") },
+            tool: TOOL,
             capture: JsonCapture {
                 process: process.name.as_deref(),
                 pid: process.pid,
@@ -210,15 +212,9 @@ impl RssReport<'_> {
                     clean_bytes: file.clean.get(),
                 })
                 .collect(),
-            warnings: self
-                .notices
-                .iter()
-                .map(|notice| JsonWarning { input: &notice.input, line: notice.position.map(|p| p.line), message: &notice.message })
-                .collect(),
+            warnings: self.notices.iter().map(warning).collect(),
         };
-        let mut text = serde_json::to_string_pretty(&document).unwrap_or_default();
-        text.push('\n');
-        text
+        print(&document)
     }
 
     /// One line per snapshot of the ledger, one column per row.
@@ -245,17 +241,6 @@ impl RssReport<'_> {
 
 /// Files below this that do not move are added up in the table for people.
 const MINOR: i64 = 1 << 20;
-
-/// A CSV cell: quoted where needed, and never a formula to a spreadsheet.
-fn cell(text: &str) -> String {
-    let text = printable(text);
-    let guard = if text.starts_with(['=', '+', '-', '@']) { "'" } else { "" };
-    if guard.is_empty() && !text.contains([',', '"', '\n']) {
-        text.into_owned()
-    } else {
-        format!("\"{guard}{}\"", text.replace('"', "\"\""))
-    }
-}
 
 fn size(bytes: i64) -> String {
     let text = Bytes::new(bytes.unsigned_abs()).to_string();
@@ -322,13 +307,7 @@ struct Json<'a> {
     slabs: Option<serde_json::Value>,
     snapshots: Vec<JsonSnapshot<'a>>,
     files: Vec<JsonFile<'a>>,
-    warnings: Vec<JsonWarning<'a>>,
-}
-
-#[derive(Serialize)]
-struct Tool {
-    name: &'static str,
-    version: &'static str,
+    warnings: Vec<WarningWire<'a>>,
 }
 
 #[derive(Serialize)]
@@ -443,11 +422,4 @@ struct JsonFile<'a> {
     rss_bytes: u64,
     private_dirty_bytes: u64,
     clean_bytes: u64,
-}
-
-#[derive(Serialize)]
-struct JsonWarning<'a> {
-    input: &'a str,
-    line: Option<u64>,
-    message: &'a str,
 }

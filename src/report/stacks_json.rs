@@ -7,6 +7,8 @@
 //!
 //! Frames of a stack are indexes, innermost first.
 
+use super::cells::cell;
+use super::wire::{TOOL, Tool};
 use crate::analysis::export::{ExportSample, Profile};
 use serde::Serialize;
 use std::io::Write;
@@ -26,12 +28,6 @@ struct File<'a> {
     total: Values,
     frames: Vec<Frame<'a>>,
     stacks: Vec<Stack<'a>>,
-}
-
-#[derive(Serialize)]
-struct Tool {
-    name: &'static str,
-    version: &'static str,
 }
 
 #[derive(Serialize)]
@@ -94,7 +90,7 @@ pub fn write(profile: &Profile, mut out: impl Write) -> std::io::Result<()> {
     });
     let file = File {
         schema: SCHEMA,
-        tool: Tool { name: env!("CARGO_PKG_NAME"), version: env!("CARGO_PKG_VERSION") },
+        tool: TOOL,
         title: &profile.title,
         comments: &profile.comments,
         unix_ms: profile.unix_ms,
@@ -120,7 +116,7 @@ pub fn write_csv(profile: &Profile, mut out: impl Write) -> std::io::Result<()> 
         if profile.accumulated {
             write!(out, "{},{},", sample.accumulated.bytes, sample.accumulated.objects)?;
         }
-        writeln!(out, "{},{}", field(thread(profile, sample).unwrap_or_default()), field(&line(profile, sample)))?;
+        writeln!(out, "{},{}", cell(thread(profile, sample).unwrap_or_default()), cell(&line(profile, sample)))?;
     }
     out.flush()
 }
@@ -171,13 +167,6 @@ fn values(profile: &Profile, sample: &ExportSample) -> Values {
     }
 }
 
-/// RFC 4180: quoted where it must be; a formula for a spreadsheet is not one.
-fn field(text: &str) -> String {
-    let text = crate::origin::printable(text);
-    let text = if text.starts_with(['=', '+', '-', '@']) { format!("'{text}") } else { text.into_owned() };
-    if text.contains(['"', ',', '\n', '\r']) { format!("\"{}\"", text.replace('"', "\"\"")) } else { text }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -205,8 +194,8 @@ mod tests {
         let csv = text(|out| write_csv(&profile(false, false), out));
         assert_eq!(csv.lines().next(), Some("inuse_bytes,inuse_objects,alloc_bytes,alloc_objects,thread,stack"));
         assert!(csv.contains(",,main;app::serve;app::parse;malloc\n"), "{csv}");
-        assert_eq!(field("a,\"b\""), "\"a,\"\"b\"\"\"");
-        assert_eq!(field("=1+1"), "'=1+1");
+        assert_eq!(cell("a,\"b\""), "\"a,\"\"b\"\"\"");
+        assert_eq!(cell("=1+1"), "\"'=1+1\"");
     }
 
     #[test]

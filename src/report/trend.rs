@@ -1,8 +1,8 @@
 //! `trend`: growth per group of stacks over all dumps, as rows. Nothing is computed here.
 
+use super::cells::cell;
 use super::document::{Block, Table};
 use super::triage_json::interval;
-use super::views::csv::cell;
 use crate::analysis::finding::FrameView;
 use crate::analysis::judge::{Call, Judged};
 use crate::analysis::triage::{Triage, singular};

@@ -1,6 +1,7 @@
 //! `report --format json`: schema `heaptriage/report/1`. Keys may be added, never renamed or removed; integers are
 //! bytes, addresses are hex strings (JavaScript loses 64-bit integers).
 
+use super::wire::{TOOL, symbol};
 use crate::analysis::estimate::Interval;
 use crate::analysis::finding::{Cleared, FrameView, Suspect};
 use crate::analysis::triage::Triage;
@@ -20,7 +21,7 @@ pub fn value(triage: &Triage, symbols: &Symbols, notices: &[Notice], redact: boo
     let ends = (rss.first().copied().unwrap_or(0), rss.last().copied().unwrap_or(0));
     json!({
         "schema": SCHEMA,
-        "tool": {"name": env!("CARGO_PKG_NAME"), "version": env!("CARGO_PKG_VERSION")},
+        "tool": TOOL,
         "capture": {
             "process": summary.process.as_ref().filter(|_| !redact),
             "pid": summary.pid,
@@ -67,27 +68,11 @@ pub fn value(triage: &Triage, symbols: &Symbols, notices: &[Notice], redact: boo
         "suppression_remarks": triage.suppression.remarks(),
         "blind_spot": triage.blind_spot,
         "missing": triage.missing.iter().map(|m| json!({"fact": m.fact, "consequence": m.consequence, "remedy": m.remedy})).collect::<Vec<_>>(),
-        "symbols": self::symbols(symbols),
+        "symbols": symbols.modules.iter().map(symbol).collect::<Vec<_>>(),
         "warnings": notices.iter().map(|n| json!({
             "input": base_name(&n.input, redact), "line": n.position.map(|p| p.line), "column": n.position.map(|p| p.column), "message": n.message,
         })).collect::<Vec<_>>(),
     })
-}
-
-/// The symbols table, the same in every JSON output.
-pub fn symbols(symbols: &Symbols) -> Vec<Value> {
-    let of = |m: &crate::model::frame::ModuleSymbols| {
-        json!({
-            "module": m.name,
-            "build_id": m.build_id.as_ref().map(|id| id.to_string()),
-            "status": m.status.to_string(),
-            "debug_info": m.debug_info.to_string(),
-            "addresses": m.addresses,
-            "symbolized": m.symbolized,
-            "remedy": m.remedy,
-        })
-    };
-    symbols.modules.iter().map(of).collect()
 }
 
 /// Whole bytes with the interval.

@@ -1,6 +1,6 @@
 //! `tree`, `peek` and `list`: calls, neighbors and lines, as text and as JSON.
 
-use super::json::{ProfileWire, SymbolWire, TOOL, Tool, ViewWire, WarningWire, print, profile, symbol, view, warning};
+use super::json::{ProfileWire, ViewWire, profile, view};
 use super::text::{context, filters, fit, foot, level_words, plural, style};
 use super::{About, Look, hidden_words, row_words, whole};
 use crate::analysis::estimate::Estimated;
@@ -9,6 +9,7 @@ use crate::analysis::places::{By, Hidden, PlaceId, Places, Rows};
 use crate::analysis::top::value;
 use crate::analysis::tree::{Paths, Tree};
 use crate::origin::printable;
+use crate::report::wire::{SymbolWire, TOOL, Tool, WarningWire, print, symbol, warning};
 use crate::units::percent;
 use serde::Serialize;
 use std::fmt::Write as _;
@@ -66,7 +67,7 @@ pub fn peek_text(about: &About<'_>, table: &Places, peek: &Peek, hidden: &Hidden
     let mut out = String::new();
     let total = value(&peek.total, about.measure);
     let (listed, all) = (peek.functions.len().min(most), peek.functions.len());
-    head(&mut out, about, &peek.total, peek.stacks, hidden, &format!("showing {listed} of {all} {} that match", plural(all, "function")));
+    head(&mut out, about, &peek.total, peek.stacks, hidden, &matching(listed, all));
     context(&mut out, about);
     filters(&mut out, about, peek.left_out, None);
     let rows = table.rows();
@@ -101,7 +102,7 @@ pub fn list_text(about: &About<'_>, table: &Places, list: &List, hidden: &Hidden
     let mut out = String::new();
     let total = value(&list.total, about.measure);
     let (listed, all) = (list.functions.len().min(most), list.functions.len());
-    head(&mut out, about, &list.total, list.stacks, hidden, &format!("showing {listed} of {all} {} that match", plural(all, "function")));
+    head(&mut out, about, &list.total, list.stacks, hidden, &matching(listed, all));
     context(&mut out, about);
     filters(&mut out, about, list.left_out, None);
     for function in list.functions.iter().take(most) {
@@ -432,4 +433,9 @@ fn frame(table: &Places, id: PlaceId) -> FrameWire<'_> {
 
 fn both(flat: &Estimated, cum: &Estimated) -> Both {
     Both { flat_bytes: whole(flat.bytes), cum_bytes: whole(cum.bytes), flat_objects: whole(flat.objects), cum_objects: whole(cum.objects) }
+}
+
+/// `showing 10 of 12 functions that match`.
+fn matching(listed: usize, all: usize) -> String {
+    if all == 1 { "showing the only function that matches".to_owned() } else { format!("showing {listed} of {all} functions that match") }
 }

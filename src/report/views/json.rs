@@ -8,9 +8,8 @@ use crate::analysis::diff::{Change, Diff, DiffRow, delta_value};
 use crate::analysis::estimate::Interval;
 use crate::analysis::places::{By, Hidden, PlaceId, Places};
 use crate::analysis::top::{Row, Top};
-use crate::model::frame::ModuleSymbols;
 use crate::model::heap::{Sampling, Unbias};
-use crate::origin::Notice;
+use crate::report::wire::{SymbolWire, TOOL, Tool, WarningWire, print, symbol, warning};
 use serde::Serialize;
 
 #[derive(Serialize)]
@@ -42,14 +41,6 @@ struct DiffWire<'a> {
     symbols: Vec<SymbolWire<'a>>,
     warnings: Vec<WarningWire<'a>>,
 }
-
-#[derive(Serialize)]
-pub(super) struct Tool {
-    name: &'static str,
-    version: &'static str,
-}
-
-pub(super) const TOOL: Tool = Tool { name: "heaptriage", version: env!("CARGO_PKG_VERSION") };
 
 #[derive(Serialize)]
 pub(super) struct ProfileWire<'a> {
@@ -164,25 +155,6 @@ struct DiffRowWire<'a> {
     r#match: &'static str,
 }
 
-#[derive(Serialize)]
-pub(super) struct SymbolWire<'a> {
-    module: &'a str,
-    build_id: Option<String>,
-    status: String,
-    debug_info: String,
-    addresses: u64,
-    symbolized: u64,
-    remedy: Option<&'a str>,
-}
-
-#[derive(Serialize)]
-pub(super) struct WarningWire<'a> {
-    input: &'a str,
-    line: Option<u64>,
-    column: Option<u64>,
-    message: &'a str,
-}
-
 /// `top` as JSON, at most `most` rows; ends with a newline.
 pub fn top(about: &About<'_>, table: &Places, top: &Top, most: usize) -> String {
     let row = |row: &Row| TopRow {
@@ -283,13 +255,6 @@ fn numbers(change: &Change) -> Numbers {
     }
 }
 
-pub(super) fn print(wire: &impl Serialize) -> String {
-    // Nothing here fails to serialize: no map with keys that are not text, no failing implementation.
-    let mut text = serde_json::to_string_pretty(wire).unwrap_or_default();
-    text.push('\n');
-    text
-}
-
 fn labels<'a>(about: &About<'_>, table: &'a Places, id: PlaceId, stack: &[PlaceId], container: Option<&'static str>) -> Labels<'a> {
     let place = table.get(id);
     let text = |name| table.text(name);
@@ -348,26 +313,5 @@ pub(super) fn view<'a>(about: &'a About<'_>, left_out_stacks: usize, hidden: &Hi
             by_options: hidden.by_options,
         },
         notes: about.notes(),
-    }
-}
-
-pub(super) fn symbol(module: &ModuleSymbols) -> SymbolWire<'_> {
-    SymbolWire {
-        module: &module.name,
-        build_id: module.build_id.as_ref().map(ToString::to_string),
-        status: module.status.to_string(),
-        debug_info: module.debug_info.to_string(),
-        addresses: module.addresses,
-        symbolized: module.symbolized,
-        remedy: module.remedy.as_deref(),
-    }
-}
-
-pub(super) fn warning(notice: &Notice) -> WarningWire<'_> {
-    WarningWire {
-        input: &notice.input,
-        line: notice.position.map(|p| p.line),
-        column: notice.position.map(|p| p.column),
-        message: &notice.message,
     }
 }

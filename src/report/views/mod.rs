@@ -103,6 +103,15 @@ pub struct About<'a> {
 }
 
 impl About<'_> {
+    /// What the bytes are, in a word or two: `live`; of profiles of other things not that.
+    pub fn what(&self) -> &'static str {
+        match self.current.family {
+            Family::Growth => "of address space",
+            Family::Fragmentation => "free inside spans",
+            _ => self.measure.what(),
+        }
+    }
+
     /// A number of the measure: `1.4 MiB`, `1,234`.
     pub fn number(&self, value: f64) -> String {
         if self.measure.is_objects() { grouped(value.max(0.0).round() as u64) } else { iec(value) }
@@ -121,7 +130,19 @@ impl About<'_> {
         }
     }
 
-    /// What a row stands for, in the plural.
+    /// What a row stands for.
+    pub fn row_is(&self) -> &'static str {
+        match self.by {
+            By::Function => "function",
+            By::Line => "line",
+            By::File => "file",
+            By::Crate => "crate",
+            By::Stack => "stack",
+            By::Address => "address",
+        }
+    }
+
+    /// The same in the plural.
     pub fn rows_are(&self) -> &'static str {
         match self.by {
             By::Function => "functions",

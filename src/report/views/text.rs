@@ -132,7 +132,7 @@ pub fn level_words(about: &About<'_>, total: &Estimated, stacks: usize) -> Strin
         "{}{} {} in {stacks} {}{}",
         about.number(value(total, about.measure)),
         if about.measure.is_objects() { " objects" } else { "" },
-        about.measure.what(),
+        about.what(),
         plural(stacks, "stack"),
         interval_words(about, total.interval()),
     )
@@ -141,7 +141,7 @@ pub fn level_words(about: &About<'_>, total: &Estimated, stacks: usize) -> Strin
 /// `+25.4 MiB (95 %: 24.1 to 26.6), 15.0 -> 40.4 MiB live`.
 pub fn change_level_words(about: &About<'_>, change: &Change) -> String {
     let (delta, rest) = change_words(about, change);
-    format!("{delta}{rest} {}", about.measure.what())
+    format!("{delta}{rest} {}", about.what())
 }
 
 pub(super) fn plural(count: usize, word: &str) -> String {
@@ -203,6 +203,7 @@ fn showing(about: &About<'_>, listed: usize, all: usize, covered: f64, total: f6
     let rows = about.rows_are();
     match (all, listed) {
         (0, _) => "nothing to show".to_owned(),
+        (1, 1) => format!("showing the only {}", about.row_is()),
         _ if listed == all => format!("showing all {all} {rows}"),
         _ => format!("showing {listed} of {all} {rows}, {} of it", percent(covered, total)),
     }
