@@ -27,7 +27,9 @@ fn report(name: &str, extra: &[&str]) -> (Value, Vec<u8>) {
         .output()
         .expect("the built program runs");
     assert!(output.status.success(), "{name}: {}", String::from_utf8_lossy(&output.stderr));
-    (serde_json::from_slice(&output.stdout).expect("JSON"), output.stdout)
+    let value = serde_json::from_slice(&output.stdout).expect("JSON");
+    crate::schemas::conforms("report", &value);
+    (value, output.stdout)
 }
 
 fn truth(name: &str) -> Value {

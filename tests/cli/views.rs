@@ -1,5 +1,6 @@
 //! `top`, `diff`, `tree`, `peek`, `list` and `flamegraph`: arguments in, bytes and exit code out.
 
+use crate::programs::has_tool;
 use serde_json::Value;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
@@ -56,6 +57,44 @@ fn totals_agree_with_jeprof_to_the_byte() {
     assert_eq!(json("top", &["top", "peers/google-pprof/cppbench.growth.zst", "--json"])["total"]["bytes"], 178_257_920);
     assert!(stdout(&["top", ON, "--format", "jeprof", "--show_bytes"]).starts_with("Total: 1754326 B\n"));
     assert!(stdout(&["top", ON, "--format", "jeprof"]).starts_with("Total: 1.7 MB\n"));
+}
+
+/// The rows of one line each that hold memory themselves: numbers, without names.
+fn flat_rows(jeprof: &str) -> Vec<(i64, String)> {
+    let rows = jeprof.lines().skip(1).filter_map(|line| {
+        let mut fields = line.split_whitespace();
+        let (flat, share) = (fields.next()?.parse().ok()?, fields.next()?.to_owned());
+        Some((flat, share))
+    });
+    rows.filter(|(flat, _)| *flat != 0).collect()
+}
+
+#[test]
+fn jeprof_itself_prints_the_same_totals_and_rows() {
+    if !has_tool("jeprof") {
+        return;
+    }
+    let folder = |name: &str| std::fs::read_dir(fixture(name)).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    let heap = folder("heap").filter(|name| name.ends_with(".heap")).map(|name| format!("heap/{name}"));
+    let peers = ["cppbench.heap", "cppbench.growth"].map(|name| format!("peers/google-pprof/{name}"));
+    let mut compared = 0;
+    for dump in heap.chain(peers) {
+        let jeprof = Command::new("jeprof").args(["--text", "--show_bytes", "/bin/true", &dump]).current_dir(fixture("")).output().unwrap();
+        let theirs = String::from_utf8_lossy(&jeprof.stdout);
+        let ours = stdout(&["top", &dump, "--format", "jeprof", "--show_bytes"]);
+        // Of a profile without samples it says nothing.
+        let total = theirs.lines().next().unwrap_or("Total: 0 B");
+        assert_eq!(ours.lines().next(), Some(total), "{dump}");
+        compared += 1;
+    }
+    assert!(compared > 20, "{compared}");
+    // Its rows need no name to be told apart: gperftools leaves its own frames out.
+    let dump = "heap/gperftools-2.10_heapprofile.heap";
+    let jeprof =
+        Command::new("jeprof").args(["--text", "--show_bytes", "--addresses", "/bin/true", dump]).current_dir(fixture("")).output();
+    let ours = stdout(&["top", dump, "--by", "address", "--format", "jeprof", "--show_bytes"]);
+    let (theirs, ours) = (flat_rows(&String::from_utf8_lossy(&jeprof.unwrap().stdout)), flat_rows(&ours));
+    assert!(theirs.len() == 5 && theirs == ours, "{theirs:?}\n{ours:?}");
 }
 
 #[test]
