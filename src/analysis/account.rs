@@ -57,6 +57,8 @@ pub struct Beside {
     pub threads: Option<u64>,
     /// In use inside the C library's heaps, by malloc_info.
     pub glibc_in_use: Option<Bytes>,
+    /// Stacks of threads in smaps: how many, and their address space.
+    pub stacks: Option<(u64, Bytes)>,
 }
 
 /// A mapped file in the last snapshot: clean page cache goes by itself, private dirty pages do not.
@@ -291,7 +293,11 @@ fn account(snapshot: &Snapshot, version: Option<&str>, is_jemalloc: bool) -> Acc
                     continue;
                 }
                 Owner::Foreign(label) => (RowKind::ForeignHeap, label.to_owned()),
-                Owner::ThreadStack => (RowKind::ThreadStacks, "thread stacks".to_owned()),
+                Owner::ThreadStack => {
+                    let (count, size) = account.beside.stacks.unwrap_or_default();
+                    account.beside.stacks = Some((count + 1, size + residency.size));
+                    (RowKind::ThreadStacks, "thread stacks".to_owned())
+                }
                 Owner::File(path) => {
                     let entry = files.entry(path.clone()).or_insert_with(|| FileFigures {
                         path: path.clone(),
@@ -388,6 +394,7 @@ fn beside(snapshot: &Snapshot) -> Beside {
         cgroup_max: cgroup.and_then(|cgroup| cgroup.max),
         peak_rss: status.and_then(|status| status.vm_hwm),
         threads: status.and_then(|status| status.threads).or_else(|| metrics?.threads),
+        stacks: None,
         glibc_in_use: snapshot.glibc.as_ref().map(|glibc| glibc.system.saturating_sub(glibc.free) + glibc.mmapped),
     }
 }
@@ -840,6 +847,14 @@ fn notes(accounting: &Accounting) -> Vec<String> {
     }
     if let Some(size) = b.virtual_size {
         notes.push(format!("virtual size {size}{}", grown(a.virtual_size, size)));
+    }
+    if let Some((count, size)) = b.stacks.filter(|(count, _)| *count > 1) {
+        let touched: i64 = ledger.rows.iter().filter(|row| row.kind == RowKind::ThreadStacks).map(Row::last).sum();
+        let before = match a.stacks {
+            Some((before, _)) if first != last && before != count => format!(" ({before} at first)"),
+            _ => String::new(),
+        };
+        notes.push(format!("{count} thread stacks{before}: {} touched of {size}", Bytes::new(touched.unsigned_abs())));
     }
     if let Some(huge) = b.anon_huge_pages.filter(|bytes| *bytes > Bytes::ZERO) {
         notes.push(format!("transparent huge pages {huge}{}", grown(a.anon_huge_pages, huge)));

@@ -41,8 +41,10 @@ pub mod foreign {
     pub const GLIBC_HEAP: &str = "C library malloc, main heap";
     /// Arenas of threads.
     pub const GLIBC_ARENAS: &str = "C library malloc, thread arenas";
-    /// Chunks with a mapping of their own.
+    /// Chunks with a mapping of their own, where malloc_info counts them.
     pub const GLIBC_BLOCKS: &str = "C library malloc, large blocks";
+    /// The same without malloc_info: a block has the looks of any other mmap.
+    pub const GLIBC_BLOCKS_OR_OWN: &str = "C library malloc, large blocks, or own mmap";
     /// mimalloc.
     pub const MIMALLOC: &str = "mimalloc";
     /// tcmalloc of either kind.
@@ -136,6 +138,7 @@ pub fn owners(map: &MemoryMap, known: &Known) -> Vec<Piece> {
 
 /// What the mapped files tell of the program.
 struct Program {
+    jemalloc: bool,
     tcmalloc: bool,
     mimalloc: bool,
     jvm: bool,
@@ -146,7 +149,13 @@ impl Program {
     fn of(vmas: &[Vma]) -> Program {
         let has = |name: &[u8]| vmas.iter().any(|vma| memchr::memmem::find(&vma.mapping.name, name).is_some());
         let go = vmas.iter().any(|vma| vma.mapping.range.start.get() == GO_HINTS.start) || has(b"[anon: Go:");
-        Program { tcmalloc: has(b"libtcmalloc"), mimalloc: has(b"libmimalloc"), jvm: has(b"/libjvm.so"), go }
+        Program {
+            jemalloc: has(b"/libjemalloc.so"),
+            tcmalloc: has(b"libtcmalloc"),
+            mimalloc: has(b"libmimalloc"),
+            jvm: has(b"/libjvm.so"),
+            go,
+        }
     }
 
     fn mimalloc_at(&self, vma: &Vma) -> bool {
@@ -201,7 +210,7 @@ fn owner(
         return (Owner::Foreign(foreign::JVM), Confidence::Medium);
     }
     if nr {
-        let sure = if known.jemalloc { Confidence::High } else { Confidence::Low };
+        let sure = if known.jemalloc || program.jemalloc { Confidence::High } else { Confidence::Low };
         return if program.mimalloc && !known.jemalloc {
             (Owner::Foreign(foreign::MIMALLOC), Confidence::Medium)
         } else {
@@ -210,6 +219,10 @@ fn owner(
     }
     if program.tcmalloc && size >= MOST_LOADER {
         return (Owner::Foreign(foreign::TCMALLOC), Confidence::Medium);
+    }
+    // The Go runtime maps its tables (spans, bitmaps) wherever the kernel puts them, and knows no other allocator.
+    if program.go && !known.jemalloc {
+        return (Owner::Foreign(foreign::GO), Confidence::Medium);
     }
     let below_file = after.is_some_and(|after| after.mapping.path().is_some());
     if size < MOST_LOADER && (below_file || before.is_none()) {
@@ -440,8 +453,10 @@ fn glibc_blocks(known: &Known, pieces: &mut [Piece]) {
         let size = piece.residency.size.get();
         // Neighbors merge: a mapping may hold several blocks, but not more than there are.
         if size <= left {
-            (piece.owner, piece.confidence) =
-                (Owner::Foreign(foreign::GLIBC_BLOCKS), if left == u64::MAX { Confidence::Low } else { Confidence::Medium });
+            (piece.owner, piece.confidence) = match left {
+                u64::MAX => (Owner::Foreign(foreign::GLIBC_BLOCKS_OR_OWN), Confidence::Low),
+                _ => (Owner::Foreign(foreign::GLIBC_BLOCKS), Confidence::Medium),
+            };
             left = left.saturating_sub(if left == u64::MAX { 0 } else { size });
         }
     }

@@ -28,14 +28,14 @@ impl Gauges {
     }
 
     /// A figure; those of one name follow each other.
-    pub fn add(&mut self, name: &str, help: &str, label: Option<(&str, &str)>, value: f64) {
+    pub fn add(&mut self, name: &str, help: &str, labels: &[(&str, &str)], value: f64) {
         if self.last.as_deref() != Some(name) {
             // Writing to a String cannot fail.
             let _ = write!(self.text, "# HELP {name} {help}\n# TYPE {name} gauge\n");
             self.last = Some(name.to_owned());
         }
-        let label = label.map_or_else(String::new, |(key, value)| format!(",{key}=\"{}\"", escaped(value)));
-        let _ = writeln!(self.text, "{name}{{{}{label}}} {value}", self.labels);
+        let labels: String = labels.iter().map(|(key, value)| format!(",{key}=\"{}\"", escaped(value))).collect();
+        let _ = writeln!(self.text, "{name}{{{}{labels}}} {value}", self.labels);
     }
 
     /// The text.
@@ -70,9 +70,9 @@ mod tests {
     #[test]
     fn figures_have_help_once_and_labels_escaped() {
         let mut gauges = Gauges::new("a\"b", 7);
-        gauges.add("heaptriage_rss_bytes", "Resident memory.", None, 4096.0);
-        gauges.add("heaptriage_ledger_bytes", "By owner.", Some(("kind", "live")), 1.0);
-        gauges.add("heaptriage_ledger_bytes", "By owner.", Some(("kind", "untouched")), -2.0);
+        gauges.add("heaptriage_rss_bytes", "Resident memory.", &[], 4096.0);
+        gauges.add("heaptriage_ledger_bytes", "By owner.", &[("kind", "live")], 1.0);
+        gauges.add("heaptriage_ledger_bytes", "By owner.", &[("kind", "untouched")], -2.0);
         insta::assert_snapshot!(gauges.text(), @r#"
         # HELP heaptriage_rss_bytes Resident memory.
         # TYPE heaptriage_rss_bytes gauge
@@ -89,7 +89,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("heaptriage.prom");
         let mut gauges = Gauges::new("x", 1);
-        gauges.add("a", "b", None, 1.0);
+        gauges.add("a", "b", &[], 1.0);
         gauges.write(&path).unwrap();
         gauges.write(&path).unwrap();
         assert_eq!(fs::read_to_string(&path).unwrap(), gauges.text());

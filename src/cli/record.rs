@@ -1,5 +1,6 @@
 //! `record`: makes a capture directory of a live process, or of a command it starts.
 
+use super::gauges::Textfile;
 use super::{Context, Outcome};
 use crate::capture::debugger;
 use crate::capture::describe::{self, Description, Scan};
@@ -8,7 +9,6 @@ use crate::capture::launch::{self, LaunchOptions};
 use crate::capture::process::LiveProcess;
 use crate::capture::record::{self, Ask, End, Event, RecordOptions, Snapped, Summary};
 use crate::capture::store::Store;
-use crate::capture::textfile::Gauges;
 use crate::origin::{Notice, printable};
 use crate::units::{iec, signed_iec};
 use anyhow::{Context as _, bail};
@@ -65,7 +65,7 @@ pub struct RecordArgs {
     /// Copy the executable and its libraries into the capture, so that it can be read on another machine.
     #[arg(long)]
     with_binary: bool,
-    /// Keep a Prometheus text file with the figures of the last snapshot, for node_exporter's textfile collector.
+    /// Keep a Prometheus text file with RSS, the ledger and the suspects so far, for node_exporter's textfile collector.
     #[arg(long, value_name = "FILE")]
     prometheus: Option<PathBuf>,
     /// Start the command with this jemalloc in front of the C library's malloc (LD_PRELOAD); without a path the distribution's.
@@ -241,19 +241,23 @@ fn record(
 ) -> anyhow::Result<Summary> {
     let ask = ask(args, process, &description, screen)?;
     let options = RecordOptions { every: args.every, length: args.length, dumps, spool, ask, with_binary: args.with_binary };
-    let name = description.name.clone();
-    let pid = description.pid;
+    let mut textfile = args.prometheus.as_ref().map(|file| Textfile::new(file, store.path(), &description.name, description.pid));
     let summary = record::record(process, description, store, options, &control.stop, &mut |event| match event {
         Event::Notice(notice) => screen.notice(&notice),
         Event::Snapshot(snapped) => {
-            if let Some(file) = &args.prometheus
-                && let Err(error) = gauges(&name, pid, &snapped).write(file)
+            if let (Some(textfile), Some(file)) = (&mut textfile, &args.prometheus)
+                && let Err(error) = textfile.snapshot(&snapped)
             {
                 screen.notice_once(&Notice::new(file.display().to_string(), format!("cannot be written: {error}")));
             }
             screen.snapshot(&snapped);
         }
     });
+    if let (Some(textfile), Some(file)) = (&mut textfile, &args.prometheus)
+        && let Err(error) = textfile.finish()
+    {
+        screen.notice_once(&Notice::new(file.display().to_string(), format!("cannot be written: {error}")));
+    }
     Ok(summary)
 }
 
@@ -311,14 +315,6 @@ fn file_name(name: &str) -> String {
     let safe: String = name.chars().map(|c| if c.is_alphanumeric() || "-_.".contains(c) { c } else { '_' }).collect();
     let safe = safe.trim_start_matches('.');
     if safe.is_empty() { "process".to_owned() } else { safe.to_owned() }
-}
-
-/// The figures of a snapshot for Prometheus.
-fn gauges(name: &str, pid: u32, snapped: &Snapped<'_>) -> Gauges {
-    let mut gauges = Gauges::new(name, pid);
-    gauges.add("heaptriage_snapshot_timestamp_seconds", "Unix time of the snapshot.", None, snapped.unix_ms as f64 / 1000.0);
-    gauges.add("heaptriage_rss_bytes", "Resident memory of the process.", None, snapped.rss.get() as f64);
-    gauges
 }
 
 /// Signals to this program, and the command it may have started.

@@ -610,6 +610,29 @@ fn figures_for_prometheus_are_kept_beside() {
 }
 
 #[test]
+fn the_ledger_and_the_suspects_are_among_the_figures() {
+    let folder = tempfile::tempdir().unwrap();
+    let target = Target::dumper(folder.path());
+    let file = folder.path().join("heaptriage.prom");
+    let pattern = folder.path().join("je.*.heap");
+    let output = heaptriage(&["record", "--pid", &target.pid(), "--every", "300ms", "--for", "1500ms", "--signal", "USR2"])
+        .args(["--dumps", pattern.to_str().unwrap(), "--prometheus", file.to_str().unwrap(), "-o"])
+        .arg(folder.path().join("c"))
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{}", text_of(&output));
+    let text = fs::read_to_string(&file).unwrap();
+    let figure = |line: &str| line.rsplit(' ').next().unwrap().parse::<f64>().unwrap();
+    let rows: Vec<f64> = text.lines().filter(|line| line.starts_with("heaptriage_ledger_bytes{")).map(figure).collect();
+    assert!(rows.len() > 2 && text.contains("kind=\"file_mapped\",label=\"libc.so.6 (file mapping)\""), "{text}");
+    // `stat` and smaps are read one after the other, and count a little differently.
+    let rss = text.lines().find(|line| line.starts_with("heaptriage_rss_bytes{")).map(figure).unwrap();
+    assert!((rows.iter().sum::<f64>() - rss).abs() < 512.0 * 1024.0, "{text}");
+    // The dumps are all alike: none of their stacks grows.
+    assert!(text.lines().any(|line| line.starts_with("heaptriage_suspects{") && line.ends_with(" 0")), "{text}");
+}
+
+#[test]
 fn the_programs_go_with_the_capture_when_asked() {
     let folder = tempfile::tempdir().unwrap();
     let target = Target::sleep();

@@ -87,3 +87,54 @@ fn half_empty_slabs_are_joined_with_the_stacks_that_hold_them() {
     assert!(holds(&of_192["held_by"], "touch_session") && of_192["found"].as_f64().unwrap() > 0.5, "{of_192}");
     assert!(holds(&slabs["mixed"], "log_access"), "{}", slabs["mixed"]);
 }
+
+/// Rows of one smaps fixture as (kind, label, MiB, confidence), the small ones left out.
+fn owners(name: &str) -> Vec<(String, String, f64, String)> {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/smaps").join(format!("6.18_{name}.smaps.gz"));
+    let rss: serde_json::Value = serde_json::from_str(&text(&["--json"], &path)).unwrap();
+    let rows = rss["ledger"]["rows"].as_array().unwrap();
+    let total: i64 = rows.iter().map(|row| row["last_bytes"].as_i64().unwrap()).sum();
+    assert_eq!(rss["ledger"]["rss"]["last_bytes"], total, "{name}");
+    let word = |row: &serde_json::Value, key: &str| row[key].as_str().unwrap().to_owned();
+    let mib = |row: &serde_json::Value| row["last_bytes"].as_f64().unwrap() / f64::from(1 << 20);
+    let shown = rows.iter().map(|row| (word(row, "kind"), word(row, "label"), mib(row), word(row, "confidence")));
+    shown.filter(|(kind, _, mib, _)| kind != "file_mapped" && *mib > 0.25).collect()
+}
+
+#[track_caller]
+fn check_owners(name: &str, expected: &[(&str, &str, std::ops::Range<f64>, &str)]) {
+    let found = owners(name);
+    let fits = found.len() == expected.len()
+        && found
+            .iter()
+            .zip(expected)
+            .all(|((kind, label, mib, confidence), (k, l, range, c))| kind == k && label == l && range.contains(mib) && confidence == c);
+    assert!(fits, "{name}: {found:#?}");
+}
+
+#[test]
+fn owners_of_memory_are_known_by_their_mappings() {
+    // What the programs hold: 3 x 20,000 x 1000 + 30,000 x 500 + 40,000,000 bytes, and 30 MiB mapped by themselves.
+    let held = 3.0 * 20_000.0 * 1024.0 + 30_000.0 * 512.0 + 4e7;
+    let held = held / f64::from(1 << 20);
+    check_owners(
+        "jemalloc-5.3.0_preload_30MiB-mmap",
+        &[
+            ("other_anonymous", "anonymous mmap", 30.0..30.1, "medium"),
+            ("unattributed", "in jemalloc's mappings, not split", held..held * 1.06, "high"),
+        ],
+    );
+    check_owners(
+        "mimalloc-2.0_preload",
+        &[("foreign_heap", "mimalloc", held..held * 1.06, "medium"), ("other_anonymous", "anonymous mmap", 30.0..30.1, "medium")],
+    );
+    // tcmalloc maps its spans as any program does: its own and the program's cannot be told apart.
+    check_owners("tcmalloc-2.10_preload", &[("foreign_heap", "tcmalloc", held + 30.0..(held + 30.0) * 1.06, "medium")]);
+    let glibc = owners("glibc_2threads");
+    assert!(glibc.iter().any(|(_, label, ..)| label == "C library malloc, thread arenas"), "{glibc:#?}");
+    // 4000 slices of 10,240 bytes, and the runtime's tables.
+    check_owners("go-1.19", &[("foreign_heap", "Go runtime", 39.1..43.0, "medium")]);
+    let java = owners("java-17");
+    assert!(java.iter().any(|(_, label, mib, _)| label == "Java virtual machine" && *mib > 50.0), "{java:#?}");
+    assert!(java.iter().filter(|(kind, ..)| kind == "other_anonymous").all(|(_, _, mib, _)| *mib < 4.0), "{java:#?}");
+}
