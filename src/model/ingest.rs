@@ -26,18 +26,17 @@ pub fn mapping(line: &MapsLine<'_>) -> Mapping {
 }
 
 /// A heap dump as a profile over `stacks`, which gets the stacks that are new.
-pub fn heap(raw: RawDump, stacks: &mut StackTable) -> HeapProfile {
+pub fn heap(mut raw: RawDump, stacks: &mut StackTable) -> HeapProfile {
     let ids: Vec<u32> = raw.addresses.iter().map(|&address| stacks.intern_address(ReturnAddress::new(address)).0).collect();
-    let mut stack = Vec::new();
+    // The first dump of a process numbers its addresses as the table does.
+    if !ids.iter().zip(0..).all(|(&id, own)| id == own) {
+        raw.frames.iter_mut().for_each(|frame| *frame = ids.get(*frame as usize).copied().unwrap_or(*frame));
+    }
     let samples: Vec<Sample> = (0..raw.len())
-        .map(|record| {
-            stack.clear();
-            stack.extend(raw.stack(record).iter().filter_map(|&frame| ids.get(frame as usize)));
-            Sample {
-                stack: stacks.intern_ids(&stack),
-                live: raw.live.get(record).copied().map(sampled).unwrap_or_default(),
-                accumulated: raw.accumulated.get(record).copied().map(sampled).unwrap_or_default(),
-            }
+        .map(|record| Sample {
+            stack: stacks.intern_ids(raw.stack(record)),
+            live: raw.live.get(record).copied().map(sampled).unwrap_or_default(),
+            accumulated: raw.accumulated.get(record).copied().map(sampled).unwrap_or_default(),
         })
         .collect();
     let thread_samples = raw.thread_counts.iter().filter_map(|counts| {
