@@ -35,6 +35,8 @@ pub fn owner<'a>(symbols: &'a Symbols, stack: impl Iterator<Item = AddressId>) -
 pub struct Owners<'a> {
     symbols: &'a Symbols,
     judged: HashMap<(NameId, Option<NameId>), Judged, FxBuildHasher>,
+    /// The crate that each name tells, once asked for.
+    crates: Vec<Option<Option<&'a str>>>,
     frames: Vec<(AddressId, &'a Frame)>,
 }
 
@@ -51,25 +53,42 @@ const DEEPEST_ENTRY: usize = 32;
 impl<'a> Owners<'a> {
     /// For the stacks of one symbol table.
     pub fn new(symbols: &'a Symbols) -> Self {
-        Owners { symbols, judged: HashMap::default(), frames: Vec::new() }
+        Owners { symbols, judged: HashMap::default(), crates: Vec::new(), frames: Vec::new() }
     }
 
     /// The owner of a stack, innermost address first; `None` for an empty stack.
     pub fn of(&mut self, stack: impl Iterator<Item = AddressId>) -> Option<Owner<'a>> {
+        let symbols = self.symbols;
         let mut frames = std::mem::take(&mut self.frames);
         frames.clear();
-        frames.extend(stack.flat_map(|address| self.symbols.frames(address).iter().map(move |frame| (address, frame))));
-        let owner = self.find(&frames);
+        let owner = self.find(&mut frames, stack.flat_map(|address| symbols.frames(address).iter().map(move |frame| (address, frame))));
         self.frames = frames;
         owner
     }
 
-    fn find(&mut self, frames: &[(AddressId, &'a Frame)]) -> Option<Owner<'a>> {
+    /// Fills `frames` from `stack` as far as is needed: the owner is nearly always among the innermost.
+    fn find(
+        &mut self,
+        frames: &mut Vec<(AddressId, &'a Frame)>,
+        mut stack: impl Iterator<Item = (AddressId, &'a Frame)>,
+    ) -> Option<Owner<'a>> {
+        frames.extend(stack.by_ref().take(DEEPEST_ENTRY));
         // A user's own `GlobalAlloc` runs inside `__rust_alloc`: it hands memory out, it does not ask for it.
-        let inside = frames.iter().take(DEEPEST_ENTRY).rposition(|(_, frame)| frame.role == Role::Allocator && self.judge(frame).entry);
+        let inside = frames.iter().rposition(|(_, frame)| frame.role == Role::Allocator && self.judge(frame).entry);
         let start = inside.map_or(0, |at| at + 1);
+        let is_named_user = |frame: &Frame| frame.role == Role::User && frame.unresolved.is_none();
+        let named = match frames[start..].iter().position(|(_, frame)| is_named_user(frame)) {
+            Some(at) => Some(start + at),
+            None => {
+                let before = frames.len();
+                let mut found = false;
+                frames.extend(stack.take_while(|(_, frame)| !std::mem::replace(&mut found, is_named_user(frame))));
+                (before..frames.len()).find(|&at| is_named_user(frames[at].1))
+            }
+        };
+        let frames = frames.as_slice();
         let first = |wanted: &dyn Fn(&Frame) -> bool| frames[start..].iter().position(|(_, frame)| wanted(frame)).map(|at| at + start);
-        let depth = first(&|frame| frame.role == Role::User && frame.unresolved.is_none())
+        let depth = named
             .or_else(|| first(&|frame| frame.role == Role::User))
             .or_else(|| first(&|frame| frame.role == Role::Dependency))
             .or_else(|| self.least_hidden(frames, start))?;
@@ -78,9 +97,8 @@ impl<'a> Owners<'a> {
             let (_, frame) = frames[at];
             if matches!(frame.role, Role::Library | Role::Dependency) { self.judge(frame).container } else { None }
         });
-        let name = self.symbols.function(frame);
         let krate = match frame.unresolved {
-            None => crate_of(name).or_else(|| self.symbols.file(frame).and_then(crate_of_file)),
+            None => self.named_crate(frame).or_else(|| self.symbols.file(frame).and_then(crate_of_file)),
             Some(_) => None,
         };
         Some(Owner { frame, address, depth, krate, container })
@@ -91,7 +109,7 @@ impl<'a> Owners<'a> {
         let main = frames.iter().position(|(_, frame)| self.symbols.function(frame) == "main");
         let other = (start..frames.len()).find(|&at| {
             let frame = frames[at].1;
-            let below = crate_of(self.symbols.function(frame)).is_some_and(|name| ["alloc", "core", "hashbrown"].contains(&name));
+            let below = self.named_crate(frame).is_some_and(|name| ["alloc", "core", "hashbrown"].contains(&name));
             frame.role != Role::Allocator && !below && self.judge(frame).container.is_none()
         });
         let last = frames.len().checked_sub(1);
@@ -100,6 +118,15 @@ impl<'a> Owners<'a> {
             (Some(main), _) => Some(main),
             (None, other) => other.or(last),
         }
+    }
+
+    /// The crate that the name of a frame's function tells.
+    fn named_crate(&mut self, frame: &Frame) -> Option<&'a str> {
+        let (symbols, index) = (self.symbols, frame.function.0 as usize);
+        if index >= self.crates.len() {
+            self.crates.resize(index + 1, None);
+        }
+        *self.crates[index].get_or_insert_with(|| crate_of(symbols.function(frame)))
     }
 
     fn judge(&mut self, frame: &Frame) -> Judged {

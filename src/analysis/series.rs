@@ -86,8 +86,21 @@ impl HeapSeries {
     }
 
     /// Estimated live bytes and objects at every dump, of a set of stacks.
-    pub fn totals<'a>(&'a self, stacks: impl Iterator<Item = &'a StackSeries> + Clone) -> Vec<Estimated> {
-        (0..self.dumps()).map(|dump| stacks.clone().map(|stack| self.estimate(stack, dump)).sum()).collect()
+    pub fn totals<'a>(&self, stacks: impl Iterator<Item = &'a StackSeries>) -> Vec<Estimated> {
+        let mut totals = vec![Estimated::default(); self.dumps()];
+        for stack in stacks {
+            // Most stacks stay as they are from dump to dump, and an estimate takes two exponentials.
+            let mut last: Option<(Sampled, Sampling, Estimated)> = None;
+            for ((total, &counts), &sampling) in totals.iter_mut().zip(&stack.live).zip(&self.sampling) {
+                let estimate = match last {
+                    Some((known, same, estimate)) if known == counts && same == sampling => estimate,
+                    _ => unsample(counts, sampling),
+                };
+                last = Some((counts, sampling, estimate));
+                *total = total.plus(estimate);
+            }
+        }
+        totals
     }
 
     /// The levels of a set of stacks with the sampling variance of each move.

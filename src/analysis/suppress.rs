@@ -8,6 +8,7 @@ use crate::analysis::estimate::Interval;
 use crate::analysis::finding::{FrameView, Suspect};
 use crate::model::frame::Role;
 use jiff::civil::Date;
+use std::cell::OnceCell;
 
 /// One suppression.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -73,11 +74,14 @@ impl Suppressions {
         let mut hits = vec![0usize; self.rules.len()];
         let mut usage = Usage::default();
         for suspect in suspects {
-            let mut matching = (0..self.rules.len()).filter(|&i| self.rules[i].matches(suspect));
-            let live = matching.find(|&i| {
-                hits[i] += 1;
-                !self.has_expired(&self.rules[i])
-            });
+            let live = {
+                let frames = seen(suspect);
+                let mut matching = (0..self.rules.len()).filter(|&i| self.rules[i].covers(suspect, &frames));
+                matching.find(|&i| {
+                    hits[i] += 1;
+                    !self.has_expired(&self.rules[i])
+                })
+            };
             if let Some(index) = live {
                 let rule = &self.rules[index];
                 suspect.suppressed =
@@ -122,27 +126,42 @@ impl Usage {
 impl Rule {
     /// Whether the rule is about this suspect; every part that it has must agree.
     pub fn matches(&self, suspect: &Suspect) -> bool {
+        self.covers(suspect, &seen(suspect))
+    }
+
+    fn covers(&self, suspect: &Suspect, stack: &[Seen<'_>]) -> bool {
         self.pattern.as_deref().is_none_or(|pattern| suspect.pattern == Some(pattern))
             && self.fingerprint.as_deref().is_none_or(|digits| suspect.fingerprint.starts_with(digits))
-            && (self.frames.is_empty() || self.matches_stack(&suspect.stack, &suspect.owner))
+            && (self.frames.is_empty() || self.matches_stack(stack, &suspect.owner))
     }
 
     /// Frames are compared from the innermost frame that the allocator does not own, from the innermost frame shown,
     /// or from the owner: people copy what they see in a report, tools what they see in a stack.
-    fn matches_stack(&self, stack: &[FrameView], owner: &FrameView) -> bool {
+    fn matches_stack(&self, stack: &[Seen<'_>], owner: &FrameView) -> bool {
         if let [FramePattern::Anything(text)] = self.frames.as_slice() {
-            return stack.iter().any(|frame| in_frame(text, frame));
+            return stack.iter().any(|seen| in_frame(text, seen.frame));
         }
-        let asked: Vec<&FrameView> = stack.iter().skip_while(|frame| frame.role == Some(Role::Allocator)).collect();
-        let shown: Vec<&FrameView> = stack.iter().filter(|frame| !frame.hidden).collect();
-        let owned = shown.iter().position(|frame| frame.function == owner.function && frame.address == owner.address).unwrap_or(0);
+        let asked: Vec<&Seen<'_>> = stack.iter().skip_while(|seen| seen.frame.role == Some(Role::Allocator)).collect();
+        let shown: Vec<&Seen<'_>> = stack.iter().filter(|seen| !seen.frame.hidden).collect();
+        let is_owner = |seen: &&Seen<'_>| seen.frame.function == owner.function && seen.frame.address == owner.address;
+        let owned = shown.iter().position(is_owner).unwrap_or(0);
         [asked.as_slice(), shown.as_slice(), &shown[owned..]].into_iter().any(|frames| matches_frames(&self.frames, frames))
     }
 }
 
+/// A frame of a suspect with its path, worked out once for all rules.
+struct Seen<'a> {
+    frame: &'a FrameView,
+    path: OnceCell<Path>,
+}
+
+fn seen(suspect: &Suspect) -> Vec<Seen<'_>> {
+    suspect.stack.iter().map(|frame| Seen { frame, path: OnceCell::new() }).collect()
+}
+
 /// Whether the frames begin as the patterns say. The work is bounded by the product of the lengths.
-fn matches_frames(patterns: &[FramePattern], frames: &[&FrameView]) -> bool {
-    greedy(patterns, frames, |pattern| *pattern == FramePattern::Rest, |pattern, frame| in_place(pattern, frame), true)
+fn matches_frames(patterns: &[FramePattern], frames: &[&Seen<'_>]) -> bool {
+    greedy(patterns, frames, |pattern| *pattern == FramePattern::Rest, |pattern, seen| in_place(pattern, seen), true)
 }
 
 /// The usual matching with wildcards: on a mismatch, the last wildcard takes one more. `open`: the rest may follow.
@@ -169,11 +188,12 @@ fn greedy<P, T>(patterns: &[P], items: &[T], is_star: impl Fn(&P) -> bool, fits:
     }
 }
 
-fn in_place(pattern: &FramePattern, frame: &FrameView) -> bool {
+fn in_place(pattern: &FramePattern, seen: &Seen<'_>) -> bool {
+    let frame = seen.frame;
     match pattern {
         FramePattern::Rest => false,
         FramePattern::Function(name) => {
-            let path = Path::of(frame);
+            let path = seen.path.get_or_init(|| Path::of(frame));
             glob(name, &frame.function) || ends_with_segments(name, path.as_str(), "::")
         }
         FramePattern::Module(name) => {
@@ -206,6 +226,9 @@ fn in_frame(template: &str, frame: &FrameView) -> bool {
 
 /// Whether the whole text fits a pattern in which `*` is any text and `?` any character.
 pub fn glob(pattern: &str, text: &str) -> bool {
+    if !pattern.contains(['*', '?']) {
+        return pattern == text;
+    }
     let (pattern, text): (Vec<char>, Vec<char>) = (pattern.chars().collect(), text.chars().collect());
     greedy(&pattern, &text, |p| *p == '*', |p, c| *p == '?' || p == c, false)
 }

@@ -3,7 +3,7 @@
 //! Order of precedence: an ongoing leak that is significant outranks larger growth that is benign; otherwise the verdict
 //! is what explains most of the growth of RSS, and what explains more than a tenth of it stands beside it.
 
-use crate::analysis::detect::pools::{Pool, PoolKind, known_pool};
+use crate::analysis::detect::pools::{Finder, Pool, PoolKind};
 use crate::analysis::detect::setting::{Advice, Settings, advise};
 use crate::analysis::detect::{self, Case, Sibling};
 use crate::analysis::estimate::{Interval, unseen_at_most};
@@ -166,7 +166,8 @@ fn rank(suspect: &Suspect) -> (bool, Confidence) {
 /// Groups all stacks; the chunks of an arena by themselves, because the blame for a chunk falls on whoever crossed the end
 /// of the last one.
 fn arrange(timeline: &Timeline, symbols: &Symbols, series: &HeapSeries, paths: &Paths) -> Vec<(Group, Option<&'static Pool>)> {
-    let pool_of = |s: StackId| known_pool(&view::stack(&timeline.stacks, symbols, s));
+    let mut pools = Finder::new(symbols);
+    let mut pool_of = |s: StackId| pools.pool(timeline.stacks.stack(s));
     let mut arenas: Vec<(&'static Pool, Vec<StackId>)> = Vec::new();
     let mut other = Vec::new();
     for stack in timeline.stacks.ids().filter(|s| series.stacks[s.index()].live.iter().any(|c| c.objects > 0)) {

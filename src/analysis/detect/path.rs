@@ -21,11 +21,16 @@ pub struct Path(String);
 impl Path {
     /// The path of a frame's function, completed by its source file where the name is bare.
     pub fn of(frame: &FrameView) -> Path {
-        let name = plain(&frame.function);
+        Path::of_names(&frame.function, frame.file.as_deref())
+    }
+
+    /// The same from a function's name and its source file.
+    pub fn of_names(function: &str, file: Option<&str>) -> Path {
+        let name = plain(function);
         if name.contains("::") {
             return Path(name);
         }
-        match frame.file.as_deref().and_then(module_of) {
+        match file.and_then(module_of) {
             Some(module) => Path(format!("{module}::{name}")),
             None => Path(name),
         }

@@ -5,8 +5,10 @@
 //! asked who owns it. What its growth does is judged by `triage`.
 
 use super::path::Path;
-use crate::analysis::finding::FrameView;
-use crate::model::frame::Role;
+use crate::model::frame::{NameId, Role, Symbols};
+use crate::model::stack::AddressId;
+use hashbrown::HashMap;
+use rustc_hash::FxBuildHasher;
 
 /// How a pool gives memory back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,18 +56,49 @@ pub struct Pool {
     pub source: &'static str,
 }
 
-/// The pool that a stack's memory belongs to: the innermost known function between the allocator and the first frame
-/// of the program's own code, that frame included (a pool may be the program's own).
-pub fn known_pool(frames: &[FrameView]) -> Option<&'static Pool> {
-    known_at(frames.iter().map(|frame| (frame.role, Path::of(frame)))).map(|(_, pool)| pool)
+/// Finds the pools of many stacks; each distinct function is judged once.
+#[derive(Debug)]
+pub struct Finder<'a> {
+    symbols: &'a Symbols,
+    judged: HashMap<(NameId, Option<NameId>), Option<&'static Pool>, FxBuildHasher>,
 }
 
-/// [`known_pool`] with the position of its frame.
-pub(super) fn known_at<P: std::borrow::Borrow<Path>>(frames: impl Iterator<Item = (Option<Role>, P)>) -> Option<(usize, &'static Pool)> {
-    for (index, (role, path)) in frames.enumerate() {
+impl<'a> Finder<'a> {
+    /// For the stacks of one symbol table.
+    pub fn new(symbols: &'a Symbols) -> Self {
+        Finder { symbols, judged: HashMap::default() }
+    }
+
+    /// The pool that a stack's memory belongs to: the innermost known function between the allocator and the first
+    /// frame of the program's own code, that frame included (a pool may be the program's own).
+    pub fn pool(&mut self, stack: impl Iterator<Item = AddressId>) -> Option<&'static Pool> {
+        let symbols = self.symbols;
+        let frames = stack.flat_map(|address| symbols.frames(address)).map(|frame| (Some(frame.role), frame));
+        let known = innermost(frames, |frame| {
+            let judge = || known(&Path::of_names(symbols.function(frame), symbols.file(frame)));
+            *self.judged.entry((frame.function, frame.file)).or_insert_with(judge)
+        });
+        known.map(|(_, pool)| pool)
+    }
+}
+
+/// The same of frames whose paths are known already, with the position of the pool's frame.
+pub(super) fn known_at<'p>(frames: impl Iterator<Item = (Option<Role>, &'p Path)>) -> Option<(usize, &'static Pool)> {
+    innermost(frames, known)
+}
+
+fn known(path: &Path) -> Option<&'static Pool> {
+    POOLS.iter().find(|pool| pool.owns(path))
+}
+
+fn innermost<F>(
+    frames: impl Iterator<Item = (Option<Role>, F)>,
+    mut known: impl FnMut(F) -> Option<&'static Pool>,
+) -> Option<(usize, &'static Pool)> {
+    for (index, (role, frame)) in frames.enumerate() {
         // The allocator's own frames come first and say nothing of who asked.
         if role != Some(Role::Allocator)
-            && let Some(pool) = POOLS.iter().find(|pool| pool.owns(path.borrow()))
+            && let Some(pool) = known(frame)
         {
             return Some((index, pool));
         }
@@ -484,7 +517,8 @@ mod tests {
 
     #[track_caller]
     fn check(stack: &str, expected: Option<&str>) {
-        assert_eq!(known_pool(&frames(stack)).map(|pool| pool.id), expected);
+        let paths: Vec<(Option<Role>, Path)> = frames(stack).iter().map(|frame| (frame.role, Path::of(frame))).collect();
+        assert_eq!(known_at(paths.iter().map(|(role, path)| (*role, path))).map(|(_, pool)| pool.id), expected);
     }
 
     #[test]
