@@ -20,7 +20,7 @@ use hashbrown::HashMap;
 use rustc_hash::FxBuildHasher;
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
-use std::time::UNIX_EPOCH;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// Start of every file; the version goes up with every change of the format or of what is resolved.
 const MAGIC: &[u8; 8] = b"htsyms\0\x01";
@@ -32,6 +32,8 @@ const WORTHWHILE: u64 = 16 << 20;
 const LARGEST_FILE: u64 = 64 << 20;
 /// Bytes of all files together; the longest unused go first.
 const LARGEST_CACHE: u64 = 512 << 20;
+/// A file that is used again is marked as used unless it was within this time: its time of change is that of its use.
+const STALE: Duration = Duration::from_secs(3600);
 /// Bytes in front of the checked part.
 const HEADER: usize = MAGIC.len() + 8 + 4;
 
@@ -62,6 +64,9 @@ impl Cache {
         let path = dir.join(name);
         let stamp = stamp(found);
         let known = read(&path).and_then(|bytes| decode(&bytes, &stamp));
+        if known.is_some() {
+            mark_used(&path);
+        }
         Some(Cache { path, stamp, known })
     }
 
@@ -168,7 +173,7 @@ fn make_room(dir: &Path, wanted: u64) {
     }
 }
 
-fn nanoseconds(time: Option<std::time::SystemTime>) -> u128 {
+fn nanoseconds(time: Option<SystemTime>) -> u128 {
     time.and_then(|time| time.duration_since(UNIX_EPOCH).ok()).map_or(0, |since| since.as_nanos())
 }
 
@@ -184,6 +189,15 @@ fn stamp(found: &Located) -> Vec<u8> {
     fixed.into_iter().for_each(&mut add);
     found.split.values().for_each(|file| add(Some(file)));
     stamp
+}
+
+/// Keeps a file that is read and never written from being the first to go. Where it cannot be marked it goes by its age.
+fn mark_used(path: &Path) {
+    let now = SystemTime::now();
+    let is_stale = |modified: SystemTime| now.duration_since(modified).is_ok_and(|since| since > STALE);
+    if std::fs::metadata(path).and_then(|metadata| metadata.modified()).is_ok_and(is_stale) {
+        let _ = std::fs::File::options().append(true).open(path).and_then(|file| file.set_modified(now));
+    }
 }
 
 fn read(path: &Path) -> Option<Vec<u8>> {
@@ -444,6 +458,21 @@ mod tests {
         std::fs::write(dir.path().join("notes.txt"), "mine").unwrap();
         assert_eq!(clear(dir.path()).unwrap(), (1, 5));
         assert!(dir.path().join("notes.txt").exists());
+    }
+
+    #[test]
+    fn the_longest_unused_go_first() {
+        let dir = tempfile::tempdir().unwrap();
+        let old = SystemTime::now() - 10 * STALE;
+        for name in ["a.syms", "b.syms"] {
+            let file = std::fs::File::create(dir.path().join(name)).unwrap();
+            file.set_len(LARGEST_CACHE / 2).unwrap();
+            file.set_modified(old).unwrap();
+        }
+        mark_used(&dir.path().join("a.syms"));
+        make_room(dir.path(), 1);
+        assert!(dir.path().join("a.syms").exists());
+        assert!(!dir.path().join("b.syms").exists());
     }
 
     #[test]
