@@ -202,6 +202,10 @@ pub fn ownership_facts_with(
     let (bodies, calls) = reader.bodies(&options.addresses);
     let callees = reader.callees(&bodies);
     let nested = reader.nested();
+    let mut drops = reader.drop_impls();
+    drops.extend(drop_impls(symbols));
+    drops.sort_unstable();
+    drops.dedup();
     let declared = reader.declared(&groups);
 
     let count = |origin| units.plans.iter().filter(|plan| plan.origin == origin).count();
@@ -217,7 +221,7 @@ pub fn ownership_facts_with(
         damaged: units.damaged,
         unwinds: bodies.iter().any(|function| !function.call_sites.is_empty()),
         once_closures: once_closures(&types),
-        drop_impls: drop_impls(symbols),
+        drop_impls: drops,
         functions: bodies,
         names: functions.names,
         texts: functions.texts,
@@ -615,6 +619,31 @@ impl Reader<'_, '_> {
         }
         known.insert(address, answer);
         answer
+    }
+
+    /// Types with a `Drop` implementation that the debug information has, inlined or not.
+    fn drop_impls(&mut self) -> Vec<String> {
+        let mut seen: HashSet<u32, FxBuildHasher> = HashSet::default();
+        let types = self.types;
+        let is_drop = |path: u32| {
+            let (scope, name) = types.split(path);
+            name == "drop" && types.split(scope).1.starts_with("{impl#")
+        };
+        let found: Vec<EntryOffset> = types
+            .functions
+            .iter()
+            .filter(|function| function.path != 0 && is_drop(function.path) && seen.insert(function.path))
+            .map(|function| function.entry)
+            .collect();
+        let mut impls = Vec::new();
+        for entry in found {
+            let id = self.functions.name(self.units, self.types, entry);
+            let path = &self.functions.names[id as usize].path;
+            if let Some((subject, "core::ops::drop::Drop")) = path.strip_suffix("::drop").and_then(type_name::split_impl) {
+                impls.push(type_name::without_arguments(subject));
+            }
+        }
+        impls
     }
 
     /// The declared functions with their variables.

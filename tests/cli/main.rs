@@ -13,6 +13,7 @@ mod leaky;
 mod lives;
 mod metrics;
 mod owners_by_profile;
+mod ownership;
 mod programs;
 mod record;
 mod rss;

@@ -6,7 +6,7 @@
 
 use super::frames::{Frame, Standing, chain, function_name, innermost, wrapper_name};
 use super::{LineOf, Site, owns};
-use crate::analysis::ownership::Graph;
+use crate::analysis::ownership::{Graph, NodeId, library};
 use crate::analysis::walk::{self, Stops};
 use crate::binary::bodies::FunctionName;
 use crate::binary::catalogue::{self, SiteKind, Skip};
@@ -58,6 +58,7 @@ pub fn find(graph: &Graph<'_>, standings: &[Standing]) -> Vec<Site> {
             let arguments: Vec<&str> = call.name.arguments.iter().map(|argument| argument.name.as_str()).collect();
             let cleared = emptied(facts, call, skip.kind, &type_name)
                 .or_else(|| once(facts, &facts.functions[place.function], &place))
+                .or_else(|| moved_out(graph, call, skip.kind, &type_name))
                 .or_else(|| paired(facts, &taken_back, skip.kind, &type_name, call, &place));
             let site = Site {
                 kind: skip.kind,
@@ -235,6 +236,11 @@ fn taken_back<'f>(facts: &'f OwnershipFacts, standings: &[Standing], calls: &[Ca
             continue;
         }
         let argument = call.name.arguments.iter().find(|argument| argument.parameter == "T").or_else(|| call.name.arguments.first());
+        // What a dependency makes of its own numbers is no way back for the program's.
+        let own = argument.is_some_and(|argument| argument.name.contains("::") && !library::is_standard(&argument.name));
+        if standings[frame.name_id as usize] == Standing::Dependency && !own {
+            continue;
+        }
         found.push(TakenBack {
             kinds,
             type_key: argument.map(|argument| type_name::key(&argument.name)).unwrap_or_default(),
@@ -282,6 +288,30 @@ fn paired(
     let behind = function.code.as_ref()?.from(start.saturating_sub(1)).first().map_or(start, |step| step.next);
     let ways = walk::ways(facts, function, &[behind], &stops)?;
     (!ways.leaves && ways.complete).then(|| format!("`{}` takes it back in the same function", short(first.name)))
+}
+
+/// Why a forgotten value loses nothing: the function reads a part out of it that owns memory (`ptr::read`).
+fn moved_out(graph: &Graph<'_>, call: &Call<'_>, kind: SiteKind, type_name: &str) -> Option<String> {
+    if kind != SiteKind::Forget {
+        return None;
+    }
+    let facts = graph.facts;
+    let function = &facts.functions[call.function];
+    let called = function.code.iter().flat_map(|code| &code.steps).filter_map(|step| match step.flow {
+        Flow::Call(Some(target)) => walk::callee(facts, target)?.name,
+        _ => None,
+    });
+    let parts: Vec<NodeId> = graph.find(type_name).map(|node| graph.edges(node).iter().map(|edge| edge.to).collect()).unwrap_or_default();
+    let read = function.body.inlined.iter().map(|inlined| inlined.name).chain(called).find_map(|id| {
+        let name = &facts.names[id as usize];
+        let reads = matches!(
+            name.path.as_str(),
+            "core::ptr::read" | "core::mem::transmute_copy" | "core::ptr::mut_ptr::read" | "core::ptr::const_ptr::read"
+        );
+        let part = name.arguments.iter().find(|argument| argument.parameter == "T" || argument.parameter.is_empty())?;
+        (reads && graph.find(&part.name).is_some_and(|node| parts.contains(&node)) && graph.owns(&part.name).is_yes()).then_some(part)
+    })?;
+    Some(format!("its `{}` is moved out before (`ptr::read`)", type_name::display(&read.name)))
 }
 
 /// Why a frozen container is empty: no way leads from a call that adds elements to the freezing but through `clear` or `drain(..)`.

@@ -16,7 +16,7 @@ use super::calls::{Place, places};
 use super::frames::{Standing, chain, function_name};
 use super::{LineOf, Site};
 use crate::analysis::ownership::rule::Owns;
-use crate::analysis::ownership::{EdgeKind, Graph, NodeId};
+use crate::analysis::ownership::{EdgeKind, Graph, NodeId, library};
 use crate::analysis::walk::{self, Stops};
 use crate::binary::bodies::{FunctionName, Inlined};
 use crate::binary::catalogue::{self, SiteKind};
@@ -24,6 +24,7 @@ use crate::binary::code::Flow;
 use crate::binary::facts::{Function, Level, OwnershipFacts};
 use crate::binary::glue;
 use crate::binary::type_name;
+use crate::binary::types::{TypeId, TypeKind};
 use hashbrown::{HashMap, HashSet};
 use rustc_hash::FxBuildHasher;
 use std::collections::BTreeMap;
@@ -52,6 +53,8 @@ struct Held {
     calls: Vec<(u64, u64, bool)>,
     /// Glue of it, inlined or called, was seen anywhere.
     glue: bool,
+    /// Only inside variables of these types, which hold it by value.
+    inside: Vec<TypeId>,
 }
 
 /// Looks at every container in an arena that a function holds.
@@ -64,7 +67,8 @@ pub fn find(graph: &Graph<'_>, standings: &[Standing]) -> Found {
     // A drop that was inlined has no symbol.
     let sees_inlined = facts.level > Level::Symbols;
     let holders = Holders::new(graph);
-    let held: Vec<BTreeMap<String, Held>> = facts.functions.iter().map(|function| containers(facts, function)).collect();
+    let held: Vec<BTreeMap<String, Held>> =
+        facts.functions.iter().map(|function| containers(graph, &holders, standings, function)).collect();
     for (index, function) in facts.functions.iter().enumerate() {
         for (key, container) in &held[index] {
             let elements = catalogue::arena_elements(&container.type_name).unwrap_or_default();
@@ -169,7 +173,8 @@ fn has_glue(graph: &Graph<'_>, name: &str) -> bool {
 }
 
 /// The containers in an arena that a function holds, by key of their type.
-fn containers(facts: &OwnershipFacts, function: &Function) -> BTreeMap<String, Held> {
+fn containers(graph: &Graph<'_>, holders: &Holders, standings: &[Standing], function: &Function) -> BTreeMap<String, Held> {
+    let facts = graph.facts;
     let mut found: BTreeMap<String, Held> = BTreeMap::new();
     let entry = |found: &mut BTreeMap<String, Held>, name: &str| -> String {
         let key = type_name::key(name);
@@ -186,6 +191,25 @@ fn containers(facts: &OwnershipFacts, function: &Function) -> BTreeMap<String, H
         let key = entry(&mut found, &facts.types.name(local.type_id));
         if let Some(held) = found.get_mut(&key) {
             held.variables.push((local.frame, local.line, local.is_parameter));
+        }
+    }
+    // In a struct of the program's own: a builder around the vector.
+    for local in &function.body.locals {
+        let name_id = local.frame.map_or(function.body.name, |frame| function.body.inlined[frame as usize].name);
+        if standings[name_id as usize] == Standing::Library || facts.types.kind(local.type_id) != TypeKind::Struct {
+            continue;
+        }
+        let Some(node) = graph.of_type(local.type_id) else { continue };
+        for key in holders.inside(graph, node) {
+            let known = found.get(&key).is_some_and(|held| held.inside.is_empty());
+            let held = found.entry(key.clone()).or_default();
+            if !known {
+                held.type_name = key;
+                if !held.inside.contains(&local.type_id) {
+                    held.inside.push(local.type_id);
+                }
+                held.variables.push((local.frame, local.line, local.is_parameter));
+            }
         }
     }
     for (index, inlined) in (0u32..).zip(&function.body.inlined) {
@@ -474,10 +498,16 @@ fn moved(
         return Some(Moved::Silently);
     }
     if facts.level == Level::Types && !has_slice(graph, function, key, name.returns) {
-        let into =
-            function.body.locals.iter().map(|local| facts.types.name(local.type_id)).find(|name| {
-                !name.starts_with("core::mem::") && !name.starts_with("core::option::Option<") && holders.holds(graph, name, key)
-            });
+        // By value, or behind a reference: `self.batches.push(rows)`.
+        let into = function.body.locals.iter().filter(|local| !container.inside.contains(&local.type_id)).find_map(|local| {
+            let name = facts.types.name(local.type_id);
+            let holder = name.strip_prefix("&mut ").unwrap_or(&name);
+            (!holder.starts_with("core::mem::")
+                && !holder.starts_with("core::option::Option<")
+                && container.inside.iter().all(|&inside| facts.types.name(inside) != holder)
+                && holders.holds(graph, holder, key))
+            .then(|| holder.to_owned())
+        });
         if let Some(into) = into {
             return Some(Moved::Because(format!("moved into a `{}`, which holds it by value", type_name::display(&into))));
         }
@@ -596,6 +626,17 @@ impl Holders {
             }
         }
         Holders { holders }
+    }
+
+    /// Keys of the containers that a struct of a crate's own holds directly in its fields.
+    fn inside(&self, graph: &Graph<'_>, outer: NodeId) -> Vec<String> {
+        let name = graph.name(outer);
+        if library::is_standard(name) || library::holding(name).is_some() || name.starts_with("bumpalo::") || name.contains("{closure_env")
+        {
+            return Vec::new();
+        }
+        let fields = graph.edges(outer).iter().filter(|edge| edge.kind == EdgeKind::Inline).map(|edge| graph.name(edge.to));
+        fields.filter(|field| catalogue::arena_elements(field).is_some()).map(type_name::key).collect()
     }
 
     /// Whether `outer` holds the container with this key: by value, in a box or as elements of a collection.

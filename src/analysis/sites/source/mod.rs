@@ -217,15 +217,33 @@ pub(super) fn find(graph: &Graph<'_>, standings: &[Standing], texts: &[SourceTex
 fn add(found: &mut Vec<Site>, site: Site, is_judged: bool) {
     let key = type_name::key(&site.type_name);
     let same = |other: &Site| other.kind == site.kind && other.function == site.function;
-    if found.iter().any(|other| same(other) && other.line == site.line && (other.line_of == LineOf::Call || other.tier == 1)) {
+    if let Some(known) = found.iter_mut().find(|other| {
+        same(other) && (other.line == site.line && (other.line_of == LineOf::Call || other.tier == 1) || site.type_name == "_")
+    }) {
+        // The text knows of what was moved out or comes back.
+        if known.tier == 1 && known.line == site.line {
+            known.cleared = known.cleared.take().or(site.cleared);
+        }
         return;
     }
-    let walked =
-        |other: &&mut Site| same(other) && other.tier == 2 && type_name::key(&other.type_name) == key && other.line_of != LineOf::Call;
+    // A container in an arena that is given away: the walk found the same, without its reason.
+    let lost = catalogue::arena_elements(&site.type_name).and_then(|elements| elements.first().map(|element| type_name::key(element)));
+    let gives_away = !matches!(site.kind, SiteKind::ManuallyDropField);
+    let walked = |other: &&mut Site| {
+        let other_key = type_name::key(&other.type_name);
+        let is_it = other.kind == site.kind || other.kind == SiteKind::ArenaFreeze && gives_away;
+        other.tier == 2
+            && is_it
+            && other.function == site.function
+            && (other_key == key || lost.as_ref() == Some(&other_key))
+            && (other.line_of != LineOf::Call || other.kind != site.kind)
+    };
     match found.iter_mut().find(walked) {
         Some(known) => {
+            known.kind = site.kind;
             known.line = site.line;
             known.line_of = LineOf::Call;
+            known.cleared = known.cleared.take().or(site.cleared);
         }
         None if is_judged => {}
         None => found.push(site),
@@ -337,7 +355,7 @@ fn at_stake(kind: SiteKind, value: &str) -> Option<String> {
 fn from_result(sources: &Sources<'_, '_, '_>, scope: &Scope<'_>, call: &Call, kind: SiteKind) -> Option<String> {
     let tokens = &sources.files[scope.file].tokens;
     let name = result_variable(tokens, call, true)?;
-    let behind = Scope { at: call.arguments.end, ..scope.clone() };
+    let behind = Scope { at: call.arguments.end + 2, ..scope.clone() };
     let ty = sources.variable(&behind, name, 8)?;
     match kind {
         SiteKind::ManuallyDrop => type_name::type_arguments(&ty).first().map(|&inner| inner.to_owned()),

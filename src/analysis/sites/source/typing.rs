@@ -386,6 +386,13 @@ impl<'g, 'f, 's> Sources<'g, 'f, 's> {
     pub fn variable(&self, scope: &Scope<'_>, name: &str, depth: usize) -> Option<String> {
         let tokens = &self.files[scope.file].tokens;
         let line = tokens.line(scope.at);
+        // `let x = f(x)`: the new one is not there yet.
+        let declares = (0..scope.at)
+            .rev()
+            .take(256)
+            .take_while(|&at| !matches!(tokens.text(at), ";" | "{" | "}"))
+            .find(|&at| tokens.is(at, "let") && (tokens.is(at + 1, name) || tokens.is(at + 1, "mut") && tokens.is(at + 2, name)));
+        let line = declares.map_or(line, |at| tokens.line(at).saturating_sub(1));
         let best = scope.locals.iter().filter(|(local, _, at)| local == name && *at <= line).max_by_key(|(.., at)| *at);
         if let Some((_, ty, _)) = best {
             return Some(ty.clone());
@@ -637,6 +644,7 @@ impl<'g, 'f, 's> Sources<'g, 'f, 's> {
                 | "std::sync::poison::rwlock::RwLock",
                 "new",
             ) => Some(format!("{base}<{}>", argument().as_deref().unwrap_or("_"))),
+            ("bumpalo::boxed::Box", "new_in") => Some(format!("{base}<{}>", argument().as_deref().unwrap_or("_"))),
             ("alloc::boxed::Box", "into_raw" | "leak") => {
                 let sign = if name == "leak" { "&mut" } else { "*mut" };
                 Some(format!("{sign} {}", pointee(&argument()?)?))
