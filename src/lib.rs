@@ -15,6 +15,7 @@ pub mod address;
 pub mod analysis;
 pub mod binary;
 pub mod capture;
+pub mod fleet;
 pub mod input;
 pub mod model;
 pub mod origin;

@@ -17,10 +17,10 @@ use flate2::{Compression, GzBuilder};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
-/// Write a dump or a capture in the format of another tool: pprof, speedscope, Firefox Profiler, KCachegrind, Graphviz.
+/// Write a dump or a capture in the format of another tool: pprof, speedscope, Firefox Profiler, KCachegrind, Graphviz, Parquet.
 ///
 /// Every frame is kept and values are estimates (unsampled per stack). Of a capture the last dump is converted, unless
-/// --snapshot names another; the Firefox Profiler gets all of them over time.
+/// --snapshot names another; the Firefox Profiler and Parquet get all of them over time.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   heaptriage convert 1763650000123.heap -o leak.pb.gz && go tool pprof -http=: leak.pb.gz
@@ -70,10 +70,13 @@ enum To {
     Callgrind,
     /// Graphviz call graph (.dot, .gv).
     Dot,
+    /// One Parquet table of all snapshots, a row for each stack by name (.parquet).
+    #[cfg(feature = "parquet")]
+    Parquet,
 }
 
 /// Extensions, longest first where one ends in another.
-const EXTENSIONS: [(&str, To); 16] = [
+const EXTENSIONS: &[(&str, To)] = &[
     (".speedscope.json", To::Speedscope),
     (".firefox.json", To::Firefox),
     (".profile.json", To::Firefox),
@@ -90,6 +93,8 @@ const EXTENSIONS: [(&str, To); 16] = [
     (".cachegrind", To::Callgrind),
     (".dot", To::Dot),
     (".gv", To::Dot),
+    #[cfg(feature = "parquet")]
+    (".parquet", To::Parquet),
 ];
 
 impl To {
@@ -107,8 +112,11 @@ impl To {
         let help = match plain.rsplit('.').next() {
             Some("svg") => "`heaptriage flamegraph` writes SVG",
             Some("html") => "`heaptriage report --format html` and `heaptriage flamegraph --format html` write HTML",
-            Some("parquet") => "`heaptriage fleet export` writes Parquet",
-            _ => "say it with --to, or name the file .pb.gz, .folded, .speedscope.json, .firefox.json, .json, .csv, .callgrind or .dot",
+            #[cfg(not(feature = "parquet"))]
+            Some("parquet") => "this build has no Parquet: it was made without the feature `parquet`",
+            _ => {
+                "say it with --to, or name the file .pb.gz, .folded, .speedscope.json, .firefox.json, .json, .csv, .parquet, .callgrind or .dot"
+            }
         };
         anyhow::bail!("the name `{}` does not tell a format\n  help: {help}", crate::origin::printable(&path.display().to_string()))
     }
@@ -129,6 +137,8 @@ pub fn run(args: &ConvertArgs, context: &Context) -> anyhow::Result<Outcome> {
     let format = match to {
         _ if compressed => Format::Pprof, // binary: bytes go through as they are
         To::Pprof => Format::Pprof,
+        #[cfg(feature = "parquet")]
+        To::Parquet => Format::Pprof, // binary
         To::Json | To::Speedscope | To::Firefox => Format::Json,
         To::Folded | To::Csv | To::Callgrind | To::Dot => Format::Folded,
     };
@@ -152,6 +162,12 @@ fn write(to: To, args: &ConvertArgs, input: &Named, filter: &Filter, out: &mut i
         let title = input.timeline.process.name.as_deref().filter(|_| !args.redact).unwrap_or("heap");
         return Ok(firefox::write(&recording(&input.timeline, &input.symbols, filter, title, args.redact), out)?);
     }
+    #[cfg(feature = "parquet")]
+    if to == To::Parquet {
+        let only = args.snapshot.as_deref().map(|asked| pick(&input.timeline.snapshots, Some(asked))).transpose()?;
+        let only = only.map(|(snapshot, _)| snapshot.name.as_str());
+        return Ok(out.write_all(&crate::fleet::single::write(&input.timeline, &input.symbols, only, filter.raw_samples)?)?);
+    }
     let snapshot = pick(&input.timeline.snapshots, args.snapshot.as_deref())?;
     let profile = profile(input, snapshot, filter, args.redact);
     match to {
@@ -161,7 +177,7 @@ fn write(to: To, args: &ConvertArgs, input: &Named, filter: &Filter, out: &mut i
         To::Json => stacks_json::write(&profile, out)?,
         To::Csv => stacks_json::write_csv(&profile, out)?,
         To::Callgrind => callgrind::write(&profile, out)?,
-        To::Dot | To::Firefox => dot::write(&profile, out)?,
+        _ => dot::write(&profile, out)?,
     }
     Ok(())
 }
@@ -230,6 +246,8 @@ mod tests {
         assert_eq!(of("leak.firefox.json.gz"), To::Firefox);
         assert_eq!(of("LEAK.JSON"), To::Json);
         assert_eq!(of("callgrind.out.4121"), To::Callgrind);
+        #[cfg(feature = "parquet")]
+        assert_eq!(of("leak.parquet"), To::Parquet);
         assert!(To::of_path(Path::new("leak.svg")).unwrap_err().to_string().contains("flamegraph"));
         assert!(To::of_path(Path::new("leak")).is_err());
     }

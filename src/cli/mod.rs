@@ -9,6 +9,7 @@ pub mod check;
 pub mod convert;
 pub mod diff;
 pub mod doctor;
+pub mod fleet;
 pub mod gauges;
 mod html;
 pub mod load;
@@ -139,6 +140,7 @@ enum Command {
     List(view::ListArgs),
     /// A flamegraph as SVG; with --base of what grew and shrank.
     Flamegraph(view::FlamegraphArgs),
+    Fleet(fleet::FleetArgs),
     /// Look after the cache of symbols.
     Cache(cache::CacheArgs),
     /// Print the JSON Schema of an output.
@@ -178,6 +180,7 @@ pub fn main() -> ExitCode {
         Command::Peek(args) => view::peek(&args, &context),
         Command::List(args) => view::list(&args, &context),
         Command::Flamegraph(args) => view::flamegraph(&args, &context),
+        Command::Fleet(args) => fleet::run(&args, &context),
         Command::Cache(args) => cache::run(&args, &context),
         Command::Schema(args) => schema::run(&args, &context),
         Command::Completions(args) => meta::completions(&args),

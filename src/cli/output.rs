@@ -81,7 +81,7 @@ pub const FORMATS: [(&str, &[Format]); 15] = [
     ("owners", &[Text, Json, Dot]),
     ("check", &[Text, Json, Junit, Sarif]),
     ("doctor", &[Text, Json]),
-    ("fleet", &[Text, Json]),
+    ("fleet", &[Text, Markdown, Json]),
     ("schema", &[Json]),
 ];
 

@@ -4,6 +4,8 @@ mod browser;
 mod captures;
 mod check;
 mod doctor;
+#[cfg(feature = "parquet")]
+mod fleet;
 mod formats;
 mod goldens;
 mod hostile;

@@ -1,7 +1,7 @@
 //! The JSON Schemas of the outputs, by name. Keys may be added to an output, never renamed or removed.
 
 /// Name of an output and its schema.
-pub const SCHEMAS: [(&str, &str); 14] = [
+pub const SCHEMAS: [(&str, &str); 15] = [
     ("report", include_str!("report.json")),
     ("diff", include_str!("diff.json")),
     ("top", include_str!("top.json")),
@@ -16,4 +16,5 @@ pub const SCHEMAS: [(&str, &str); 14] = [
     ("baseline", include_str!("baseline.json")),
     ("doctor", include_str!("doctor.json")),
     ("profile", include_str!("profile.json")),
+    ("fleet", include_str!("fleet.json")),
 ];
