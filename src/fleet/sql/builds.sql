@@ -6,13 +6,13 @@ WITH settings AS (
   SELECT CAST(NULL AS STRING) AS build_a, CAST(NULL AS STRING) AS build_b
 ),
 seen AS (
-  SELECT service, build_id, MIN(start_us) AS first_us, MAX(ts_us - start_us) AS oldest_us, MIN(ts_us - start_us) AS youngest_us
+  SELECT service, build_id, MIN(start_us) AS first_us, MIN(ts_us) AS seen_us, MAX(ts_us - start_us) AS oldest_us, MIN(ts_us - start_us) AS youngest_us
   FROM snapshots
   WHERE heap_bytes IS NOT NULL
   GROUP BY service, build_id
 ),
 ordered AS (
-  SELECT s.*, ROW_NUMBER() OVER (PARTITION BY s.service ORDER BY s.first_us DESC, s.build_id DESC) AS back
+  SELECT s.*, ROW_NUMBER() OVER (PARTITION BY s.service ORDER BY s.first_us DESC, s.seen_us DESC, s.build_id DESC) AS back
   FROM seen s
 ),
 pairs AS (

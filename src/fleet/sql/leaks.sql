@@ -50,7 +50,7 @@ growth AS (
   CROSS JOIN settings t
 ),
 watched AS (
-  SELECT w.service, w.build_id, COUNT(DISTINCT w.instance) AS instances, MIN(w.start_us) AS first_start_us
+  SELECT w.service, w.build_id, COUNT(DISTINCT w.instance) AS instances, MIN(w.start_us) AS first_start_us, MIN(w.first_us) AS first_seen_us
   FROM spans w
   CROSS JOIN settings t
   WHERE w.dumps >= t.least_dumps
@@ -80,7 +80,7 @@ verdicts AS (
   CROSS JOIN settings t
 ),
 builds AS (
-  SELECT service, build_id, ROW_NUMBER() OVER (PARTITION BY service ORDER BY first_start_us, build_id) AS nth
+  SELECT service, build_id, ROW_NUMBER() OVER (PARTITION BY service ORDER BY first_start_us, first_seen_us, build_id) AS nth
   FROM watched
 ),
 since AS (

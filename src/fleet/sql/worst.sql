@@ -47,7 +47,7 @@ growth AS (
   CROSS JOIN settings t
 ),
 watched AS (
-  SELECT w.service, w.build_id, COUNT(DISTINCT w.instance) AS instances, MIN(w.start_us) AS first_start_us
+  SELECT w.service, w.build_id, COUNT(DISTINCT w.instance) AS instances, MIN(w.start_us) AS first_start_us, MIN(w.first_us) AS first_seen_us
   FROM spans w
   CROSS JOIN settings t
   WHERE w.dumps >= t.least_dumps

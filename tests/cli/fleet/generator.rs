@@ -62,7 +62,8 @@ pub fn write(folder: &Path) -> Planted {
             let capture = folder.join(part).join(format!("{}.capture", name(instance)));
             std::fs::create_dir_all(&capture).unwrap();
             let build = if is_new(instance) { NEW } else { OLD };
-            let started = START_MS + snapshots.start as i64 * STEP_MS - 60_000;
+            // The new build was rolled out half a minute after the old one had been started.
+            let started = START_MS + snapshots.start as i64 * STEP_MS - if is_new(instance) { 60_000 } else { 90_000 };
             let pid = 1000 + 100 * nth + instance;
             let about = format!(
                 r#"{{"pid":{pid},"exe":"/srv/bin/indexer","start_unix_ms":{started},"page_size":4096,"modules":[{{"path":"/lib/libc.so.6","build_id":"c0ffee00"}},{{"path":"/srv/bin/indexer","build_id":"{build}"}}]}}"#
