@@ -14,6 +14,7 @@
 //! A recursive function counts a call's inclusive cost once a stack, at its outermost call.
 
 use crate::analysis::export::{Amount, Profile};
+use crate::origin::printable;
 use hashbrown::{HashMap, HashSet};
 use std::io::Write;
 
@@ -64,7 +65,7 @@ pub fn write(profile: &Profile, mut out: impl Write) -> std::io::Result<()> {
     }
     writeln!(out, "# callgrind format\nversion: 1\ncreator: heaptriage {}", env!("CARGO_PKG_VERSION"))?;
     for comment in std::iter::once(&profile.title).chain(&profile.comments) {
-        writeln!(out, "desc: Info: {}", one_line(comment))?;
+        writeln!(out, "desc: Info: {}", printable(comment))?;
     }
     writeln!(out, "positions: line\nevents: Bytes Objects\nsummary: {} {}\n", total.bytes, total.objects)?;
     let mut names = Names::default();
@@ -107,7 +108,7 @@ struct Names {
 impl Names {
     /// Id 0 is the unknown one.
     fn once(&mut self, kind: u8, id: u32, name: &str) -> String {
-        if self.written.insert((kind, id)) { format!("({id}) {}", one_line(name)) } else { format!("({id})") }
+        if self.written.insert((kind, id)) { format!("({id}) {}", printable(name)) } else { format!("({id})") }
     }
 
     fn object(&mut self, profile: &Profile, key: &Function) -> String {
@@ -121,11 +122,6 @@ impl Names {
     fn function(&mut self, profile: &Profile, id: u32, key: &Function) -> String {
         self.once(2, id + 1, profile.names.get(key.0))
     }
-}
-
-/// The format is one of lines: a control character in a name would end one.
-fn one_line(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
 }
 
 #[cfg(test)]
@@ -147,6 +143,7 @@ mod tests {
 
     #[test]
     fn names_cannot_end_a_line() {
-        assert_eq!(one_line("a\nfn=(9) b\r"), "a fn=(9) b ");
+        // The format is one of lines.
+        assert_eq!(Names::default().once(2, 1, "a\nfn=(9) b\r"), "(1) a\\u{a}fn=(9) b\\u{d}");
     }
 }

@@ -1,5 +1,7 @@
 //! A report as blocks: what text, Markdown and HTML have in common. Blocks carry words and figures, never layout.
 
+use crate::origin::printable;
+
 /// One block.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Block {
@@ -43,4 +45,49 @@ pub struct StackLine {
     pub place: Option<String>,
     /// Said below the frame that the finding is about.
     pub mark: Option<String>,
+}
+
+/// The blocks with every text made safe for a terminal and for a line: sentences quote names from all layers, and each
+/// renderer begins with this, so that none of them goes out raw.
+pub fn harmless(blocks: &[Block]) -> Vec<Block> {
+    let one = |text: &String| printable(text).into_owned();
+    let all = |texts: &[String]| texts.iter().map(one).collect::<Vec<_>>();
+    let line =
+        |line: &StackLine| StackLine { text: one(&line.text), place: line.place.as_ref().map(one), mark: line.mark.as_ref().map(one) };
+    let block = |block: &Block| match block {
+        Block::Title(text) => Block::Title(one(text)),
+        Block::Lead(text) => Block::Lead(one(text)),
+        Block::Heading(text) => Block::Heading(one(text)),
+        Block::Paragraph(text) => Block::Paragraph(one(text)),
+        Block::Item(amount, text) => Block::Item(one(amount), one(text)),
+        Block::Table(table) => {
+            Block::Table(Table { head: all(&table.head), rows: table.rows.iter().map(|row| all(row)).collect(), total: table.total })
+        }
+        Block::Stack(lines) => Block::Stack(lines.iter().map(line).collect()),
+        Block::Labeled(label, texts) => Block::Labeled(label, all(texts)),
+        Block::Code(label, lines) => Block::Code(label, all(lines)),
+    };
+    blocks.iter().map(block).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_name_goes_out_raw() {
+        let bad = || "a\u{1b}[31m\nb\u{202e}".to_owned();
+        let good = || "a\\u{1b}[31m\\u{a}b\\u{202e}".to_owned();
+        let blocks = |text: &dyn Fn() -> String| {
+            vec![
+                Block::Lead(text()),
+                Block::Item(text(), text()),
+                Block::Table(Table { head: vec![text()], rows: vec![vec![text()]], total: false }),
+                Block::Stack(vec![StackLine { text: text(), place: Some(text()), mark: Some(text()) }]),
+                Block::Labeled("Why", vec![text()]),
+                Block::Code("Check", vec![text()]),
+            ]
+        };
+        assert_eq!(harmless(&blocks(&bad)), blocks(&good));
+    }
 }

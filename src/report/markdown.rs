@@ -1,11 +1,11 @@
 //! Blocks as Markdown: for a pull request or an issue.
 
-use super::document::{Block, Table};
+use super::document::{Block, Table, harmless};
 
 /// Renders blocks; every name is escaped or fenced, so that nothing in an input can become markup.
 pub fn render(blocks: &[Block]) -> String {
     let mut out = String::new();
-    for block in blocks {
+    for block in &harmless(blocks) {
         match block {
             Block::Title(text) => out.push_str(&format!("# {}\n\n", escape(text))),
             Block::Lead(text) => out.push_str(&format!("**{}**\n\n", escape(text))),

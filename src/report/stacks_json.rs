@@ -10,6 +10,7 @@
 use super::cells::cell;
 use super::wire::{TOOL, Tool};
 use crate::analysis::export::{ExportSample, Profile};
+use crate::origin::printable;
 use serde::Serialize;
 use std::io::Write;
 
@@ -145,11 +146,7 @@ fn line(profile: &Profile, sample: &ExportSample) -> String {
         if !line.is_empty() {
             line.push(';');
         }
-        line.extend(profile.function(frame).chars().map(|c| match c {
-            ';' => ':',
-            c if c.is_control() => ' ',
-            c => c,
-        }));
+        line.push_str(&printable(profile.function(frame)).replace(';', ":"));
     }
     line
 }

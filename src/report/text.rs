@@ -1,6 +1,6 @@
 //! Blocks as plain text, 100 columns: for a terminal, a ticket, a language model. Never colored here.
 
-use super::document::{Block, StackLine, Table};
+use super::document::{Block, StackLine, Table, harmless};
 
 /// Columns of running text.
 const WIDTH: usize = 100;
@@ -11,7 +11,8 @@ const NAME_WIDTH: usize = 60;
 pub fn render(blocks: &[Block]) -> String {
     let mut out = String::new();
     let mut previous: Option<&Block> = None;
-    for block in blocks {
+    let blocks = harmless(blocks);
+    for block in &blocks {
         let tight = matches!(
             (previous, block),
             (None, _)

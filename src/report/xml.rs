@@ -1,7 +1,9 @@
 //! Text in XML: SVG and JUnit.
 
+use crate::origin::is_unprintable;
+
 /// For content and attributes. Line ends and tabs keep their place in an attribute; characters that XML 1.0 has no
-/// way to write become U+FFFD.
+/// way to write, or that reorder or hide text, become U+FFFD.
 pub fn escaped(text: &str) -> String {
     let mut out = String::with_capacity(text.len() + 8);
     for c in text.chars() {
@@ -13,7 +15,7 @@ pub fn escaped(text: &str) -> String {
             '\'' => out.push_str("&#39;"),
             '\n' => out.push_str("&#10;"),
             '\t' => out.push_str("&#9;"),
-            c if c.is_control() || matches!(c, '\u{fffe}' | '\u{ffff}') => out.push('\u{fffd}'),
+            c if is_unprintable(c) || matches!(c, '\u{fffe}' | '\u{ffff}') => out.push('\u{fffd}'),
             c => out.push(c),
         }
     }

@@ -16,7 +16,7 @@ mod sha256;
 
 pub use data::{Course, Data, Mark, Start};
 
-use super::document::{Block, StackLine, Table};
+use super::document::{Block, StackLine, Table, harmless};
 use super::text;
 use minijinja::syntax::SyntaxConfig;
 use minijinja::{AutoEscape, Environment};
@@ -201,7 +201,7 @@ fn context(page: &Page<'_>) -> Context {
     };
     let mut suspects = 0;
     let mut own: Vec<Vec<Block>> = Vec::new();
-    for block in page.blocks {
+    for block in &harmless(page.blocks) {
         match block {
             Block::Title(text) => context.title.clone_from(text),
             Block::Lead(text) if context.head.verdict.is_empty() => {

@@ -7,6 +7,7 @@ mod entries;
 mod entry_points;
 mod mutate;
 mod mutation;
+mod names;
 mod program;
 mod sameness;
 mod surroundings;
