@@ -123,6 +123,8 @@ fn foreign_suspect(label: &str, growth: f64, judged: &Course, series: &Series, c
         stacks: 0,
         levels: series.levels.clone(),
         sites: Vec::new(),
+        holder: None,
+        cycle: Vec::new(),
         evidence,
         refuted_by: match in_use {
             true => "the bytes in use of malloc_info fall again in a longer capture".to_owned(),

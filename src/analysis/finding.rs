@@ -192,12 +192,14 @@ pub struct Rate {
 }
 
 /// A place in the binary that explains a suspect.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct SiteView {
     /// Word of the site catalogue: `arena-freeze`, ...
     pub kind: String,
     /// The type whose destructor is skipped.
     pub type_name: String,
+    /// How that type owns heap memory: `.1: alloc::vec::Vec<u8>`; empty where only its drop glue tells.
+    pub owns_via: String,
     /// Function.
     pub function: String,
     /// Source file.
@@ -206,6 +208,16 @@ pub struct SiteView {
     pub line: Option<u32>,
     /// How it was found: 1 inline entry or call, 2 path walk, 3 source text; 0 unwind cleanup.
     pub tier: u8,
+    /// Generic wrappers between the function and what skips the drop, outermost first.
+    pub via: Vec<String>,
+    /// Addresses in the file's own terms.
+    pub addresses: Vec<u64>,
+    /// Every jump on the way could be followed.
+    pub complete: bool,
+    /// The binary it was read from: `indexer, build-id 5c1e...`.
+    pub binary: String,
+    /// It explains the growth, rather than may explain it.
+    pub explains: bool,
 }
 
 /// Something is wrong here.
@@ -241,8 +253,12 @@ pub struct Suspect {
     pub stacks: usize,
     /// Estimated live bytes at each dump.
     pub levels: Vec<f64>,
-    /// Places in the binary that explain it.
+    /// Places in the binary that explain it, best first.
     pub sites: Vec<SiteView>,
+    /// The static, thread-local or type that holds it, with the path to what grows.
+    pub holder: Option<String>,
+    /// Types of the reference cycle that it may belong to.
+    pub cycle: Vec<String>,
     /// What is known, with sources.
     pub evidence: Vec<Evidence>,
     /// What would show that it is not a leak.

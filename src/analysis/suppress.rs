@@ -262,6 +262,8 @@ pub(crate) mod tests {
             stacks: 1,
             levels: Vec::new(),
             sites: Vec::new(),
+            holder: None,
+            cycle: Vec::new(),
             evidence: Vec::new(),
             refuted_by: String::new(),
             remedy: String::new(),

@@ -10,6 +10,7 @@ use crate::analysis::estimate::{Interval, unseen_at_most};
 use crate::analysis::explain;
 use crate::analysis::finding::{Cleared, Confidence, Evidence, FrameView, Missing, Rate, Suspect, Verdict, VerdictKind, fingerprint};
 use crate::analysis::group::{Group, Paths, group, together};
+use crate::analysis::join::{Explained, Explanation, Growing};
 use crate::analysis::judge::{Call, Judged, MATERIAL_SHARE, Setting, judge};
 use crate::analysis::ledger::{Ledger, RowKind};
 use crate::analysis::lives;
@@ -35,6 +36,10 @@ pub const STEADY_SHARE: f64 = 0.10;
 const WORTH_A_LINE: f64 = 0.05;
 /// Other stacks of a group that the detectors look at.
 const SIBLINGS: usize = 8;
+/// Groups that the binaries are asked about, heaviest first: a report shows fewer.
+const MOST_ASKED: usize = 32;
+/// Stacks of a group that the binaries are asked about, heaviest growth first.
+const MOST_STACKS: usize = 64;
 /// Standard error of a ledger row from being read some ms apart.
 const LEDGER_NOISE: f64 = 256.0 * 1024.0;
 
@@ -101,8 +106,17 @@ pub struct Summary {
     pub names: Vec<String>,
 }
 
-/// Runs the triage. `symbols` belongs to `timeline.stacks`.
+/// Asks the binaries why groups grow: once, for those that become suspects, gravest growth first. Whoever answers reads files;
+/// the triage does not.
+pub type Ask<'a> = dyn Fn(&[Growing]) -> Explained + 'a;
+
+/// Runs the triage from what was recorded alone. `symbols` belongs to `timeline.stacks`.
 pub fn triage(timeline: &Timeline, symbols: &Symbols, ledger: Ledger, options: &Options) -> Triage {
+    triage_with(timeline, symbols, ledger, options, &|_| Explained::default())
+}
+
+/// Runs the triage and asks the binaries.
+pub fn triage_with(timeline: &Timeline, symbols: &Symbols, ledger: Ledger, options: &Options, ask: &Ask<'_>) -> Triage {
     let series = HeapSeries::of(timeline);
     let summary = summarize(timeline, &series);
     let paths = Paths::of(&timeline.stacks, symbols);
@@ -116,7 +130,13 @@ pub fn triage(timeline: &Timeline, symbols: &Symbols, ledger: Ledger, options: &
         _ => judge(&series, &paths, arrange(timeline, symbols, &series, &paths), &setting),
     };
     let view = View { timeline, symbols, series: &series, paths: &paths, ledger: &ledger, resident: rss_course.as_ref() };
-    let found = judged.iter().enumerate().filter_map(|(i, j)| Some((i, view.suspect(j)?)));
+    let asked: Vec<usize> = (0..judged.len()).filter(|&i| view.grade(&judged[i]).is_some()).take(MOST_ASKED).collect();
+    let explained = match asked.as_slice() {
+        [] => Explained::default(),
+        asked => ask(&asked.iter().map(|&i| view.growing(&judged[i])).collect::<Vec<_>>()),
+    };
+    let explanation = |i: usize| asked.binary_search(&i).ok().and_then(|at| explained.groups.get(at)?.as_ref());
+    let found = judged.iter().enumerate().filter_map(|(i, j)| Some((i, view.suspect(j, explanation(i))?)));
     let (groups, mut suspects): (Vec<usize>, Vec<Suspect>) = found.unzip();
     let mut outside = explain::foreign(&ledger, &regressors(timeline, &ledger.snapshots, options));
     suspects.extend(outside.suspect.clone());
@@ -135,7 +155,8 @@ pub fn triage(timeline: &Timeline, symbols: &Symbols, ledger: Ledger, options: &
     let causes = explain::causes(&ledger, &judged, &outside);
     cleared.extend(explain::cleared_rows(&ledger, &causes));
     let verdict = explain::verdict(&summary, &ledger, &suspects[..open], &judged, &causes, &allocator_options(timeline));
-    let missing = missing(timeline, &summary, symbols, &series);
+    let mut missing = missing(timeline, &summary, symbols, &series);
+    missing.extend(explained.missing);
     let blind_spot = blind_spot(&series, &summary);
     let advice = advice(timeline, symbols, &ledger, &summary);
     let mut slabs = slabs::slabs(timeline, ledger.rss.last().copied());
@@ -270,13 +291,28 @@ impl View<'_> {
         frame.map_or_else(FrameView::default, |(address, frame)| view::frame(&self.timeline.stacks, self.symbols, address, frame))
     }
 
-    fn suspect(&self, judged: &Judged) -> Option<Suspect> {
-        let (kind, confidence, open) = match &judged.call {
-            Call::Suspect(kind, confidence) => (*kind, *confidence, None),
+    /// What a growth is suspected of, how surely, and what is open about it.
+    fn grade<'j>(&self, judged: &'j Judged) -> Option<(VerdictKind, Confidence, Option<&'j str>)> {
+        match &judged.call {
+            Call::Suspect(kind, confidence) => Some((*kind, *confidence, None)),
             // Two snapshots, or a shape that does not show: a suspicion with its interval, if it is of any size.
-            Call::Open(why) if self.is_material(judged) => (VerdictKind::Growth, Confidence::Low, Some(why)),
-            _ => return None,
-        };
+            Call::Open(why) if self.is_material(judged) => Some((VerdictKind::Growth, Confidence::Low, Some(why))),
+            _ => None,
+        }
+    }
+
+    /// The stacks of a group with the growth of each.
+    fn growing(&self, judged: &Judged) -> Growing {
+        let last = self.series.dumps().saturating_sub(1);
+        let growth = |&stack: &StackId| (stack, self.series.delta(&self.series.stacks[stack.index()], 0, last).bytes);
+        let mut stacks: Vec<(StackId, f64)> = judged.group.stacks.iter().map(growth).filter(|(_, bytes)| *bytes > 0.0).collect();
+        stacks.sort_by(|a, b| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0)));
+        stacks.truncate(MOST_STACKS);
+        Growing { stacks }
+    }
+
+    fn suspect(&self, judged: &Judged, explanation: Option<&Explanation>) -> Option<Suspect> {
+        let (kind, confidence, open) = self.grade(judged)?;
         let heaviest = *judged.group.stacks.first()?;
         let stack = view::stack(&self.timeline.stacks, self.symbols, heaviest);
         let owner = self.owner(judged);
@@ -291,7 +327,7 @@ impl View<'_> {
             survival: judged.survival,
             stacks: judged.group.stacks.len(),
             others: &others,
-            sites: &[],
+            explanation,
         };
         let pattern = detect::examine(&case);
         let (growth, class_claim) = self.growth(judged);
@@ -299,13 +335,17 @@ impl View<'_> {
         evidence.extend(class_claim);
         evidence.extend(lives::evidence(&self.timeline.lives, &judged.group.stacks));
         if let Some(why) = open {
-            evidence.push(Evidence::new(why.clone(), "all dumps"));
+            evidence.push(Evidence::new(why, "all dumps"));
         }
         let mut refuted_by = general_refutation(judged);
         let mut remedy = general_remedy(&owner);
         let mut keywords: Vec<String> = Vec::new();
+        // What the binary shows comes first: it says why the memory stays.
+        let shown = explanation.map_or(&[][..], |explanation| &explanation.evidence);
+        evidence.splice(0..0, shown.iter().cloned());
         if let Some((_, found)) = &pattern {
-            evidence.extend(found.evidence.iter().cloned());
+            let at = if found.weight == detect::BINARY { 0 } else { evidence.len() };
+            evidence.splice(at..at, found.evidence.iter().cloned());
             refuted_by = format!("{}; or {refuted_by}", found.refuted_by);
             remedy.clone_from(&found.remedy);
             keywords.extend(found.keywords.iter().map(|&k| k.to_owned()));
@@ -331,7 +371,9 @@ impl View<'_> {
             stack,
             stacks: judged.group.stacks.len(),
             levels: judged.levels.iter().map(|l| l.bytes).collect(),
-            sites: Vec::new(),
+            sites: explanation.map_or_else(Vec::new, |explanation| explanation.sites.clone()),
+            holder: explanation.and_then(|explanation| explanation.holder.clone()),
+            cycle: explanation.map_or_else(Vec::new, |explanation| explanation.cycle.clone()),
             evidence,
             refuted_by,
             remedy,
@@ -376,8 +418,17 @@ impl View<'_> {
     }
 
     fn is_material(&self, judged: &Judged) -> bool {
-        let rise = self.ledger.rss_growth().map_or(0.0, |growth| growth as f64);
-        judged.delta.bytes >= 4.0 * self.series.interval() && judged.delta.bytes >= (MATERIAL_SHARE * rise).max(STEADY_BYTES)
+        let bytes = judged.delta.bytes;
+        let floor = match self.ledger.rss_growth() {
+            Some(growth) => (MATERIAL_SHARE * growth as f64).max(STEADY_BYTES),
+            // Without resident memory the live heap is the measure: a small program may grow by little that is most of it.
+            None => {
+                let last = self.series.dumps().saturating_sub(1);
+                let live: f64 = self.series.stacks.iter().map(|stack| self.series.estimate(stack, last).bytes).sum();
+                STEADY_BYTES.min(STEADY_SHARE * live)
+            }
+        };
+        bytes >= 4.0 * self.series.interval() && bytes >= floor
     }
 
     fn evidence(&self, judged: &Judged, growth: Interval) -> Vec<Evidence> {

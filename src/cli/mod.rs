@@ -4,6 +4,7 @@
 //! and one line in `Command`. No library function sees clap.
 
 pub mod args;
+pub mod binaries;
 pub mod cache;
 pub mod check;
 pub mod convert;

@@ -5,9 +5,10 @@ use super::output::Format;
 use super::source::{SourceArgs, places, snippets};
 use super::suppress::{self, SuppressArgs};
 use super::symbols::SymbolArgs;
-use super::{Context, Outcome, html};
+use super::{Context, Outcome, binaries, html};
 use crate::analysis::account;
 use crate::analysis::finding::FrameView;
+use crate::analysis::join::Growing;
 use crate::analysis::judge::Judged;
 use crate::analysis::triage::{self, Triage};
 use crate::analysis::view;
@@ -126,7 +127,8 @@ pub fn triaged_with(
     suppressions.today = last.and_then(|last| suppress::day(last.unix_ms));
     let ledger = account::ledger(&timeline);
     let options = triage::Options { counter: counter.map(str::to_owned), suppressions };
-    let triage = triage::triage(&timeline, &names, ledger, &options);
+    let ask = |groups: &[Growing]| binaries::explain(groups, &timeline, &names);
+    let triage = triage::triage_with(&timeline, &names, ledger, &options, &ask);
     Ok(Triaged { timeline, symbols: names, notices, triage })
 }
 

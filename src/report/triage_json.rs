@@ -111,7 +111,12 @@ pub fn suspect(s: &Suspect, redact: bool) -> Value {
         "sites": s.sites.iter().map(|site| json!({
             "kind": site.kind, "type": site.type_name, "function": site.function,
             "file": site.file.as_ref().map(|f| base_name(f, redact)), "line": site.line, "tier": site.tier,
+            "owns_via": site.owns_via, "via": site.via, "complete": site.complete, "binary": site.binary,
+            "addresses": site.addresses.iter().map(|address| format!("{address:#x}")).collect::<Vec<_>>(),
+            "explains": if site.explains { "yes" } else { "possibly" },
         })).collect::<Vec<_>>(),
+        "holder": s.holder,
+        "cycle": s.cycle,
         "evidence": s.evidence.iter().map(|e| json!({"claim": e.claim, "source": base_name(&e.source, redact)})).collect::<Vec<_>>(),
         "source_lines": s.source.iter().map(|(line, text)| json!({"line": line, "text": text})).collect::<Vec<_>>(),
         "refuted_by": s.refuted_by,

@@ -42,8 +42,8 @@ fn examine(trace: &Trace<'_>) -> Option<Match> {
     }
     };
     if let Some(site) = trace.site(&["box-leak", "vec-leak", "string-leak"]) {
-        let claim = format!("`{}` gives a `{}` away for good", site.function, site.type_name);
-        return Some(found(BINARY, site.shows(claim)));
+        let claim = format!("{} gives a `{}` away for good (`leak`, or `into_raw` that nothing takes back)", site.at(), site.type_name);
+        return Some(found(BINARY, site.shows(site.perhaps(claim))));
     }
     let near = trace.heaviest().near(2);
     let step = near.iter().find(|step| step.frame.role == Some(Role::User) && SAYS_SO.contains(&step.path.last()))?;

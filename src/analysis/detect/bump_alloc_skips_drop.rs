@@ -42,8 +42,13 @@ fn examine(trace: &Trace<'_>) -> Option<Match> {
     }
     };
     if let Some(site) = trace.site(&["arena-alloc", "arena-alloc-slice", "bump-box-leak"]) {
-        let claim = format!("`{}` places a `{}` into a bump arena: its destructor never runs", site.function, site.type_name);
-        return Some(found(BINARY, site.shows(claim)));
+        let claim = format!(
+            "{} places a `{}` into a bump arena, which never runs its destructor; {}",
+            site.at(),
+            site.type_name,
+            site.owning("it")
+        );
+        return Some(found(BINARY, site.shows(site.perhaps(claim))));
     }
     let step = trace
         .stacks

@@ -6,7 +6,7 @@
 //! The stack blames whoever crossed the end of a chunk; the owner of the arena is the one to ask.
 
 use super::pools::PoolKind;
-use super::{CALL, Detector, Match, Trace};
+use super::{BINARY, CALL, Detector, Match, Trace};
 use crate::analysis::finding::Evidence;
 use crate::analysis::trend::Shape;
 
@@ -28,13 +28,17 @@ fn examine(trace: &Trace<'_>) -> Option<Match> {
         format!("`{}` obtains a chunk for {}, which takes nothing back before it is reset or dropped", step.name(), pool.what)
     };
     let mut evidence = vec![step.shows(claim)];
+    let held = trace.explained("bump_arena_outlives_work");
     if trace.case.course.shape == Shape::Jumps {
         evidence.push(Evidence::new("its live bytes move in separate jumps, as doubling chunks do", "live bytes at each dump"));
     }
     Some(Match {
-        weight: CALL,
+        weight: if held.is_some() { BINARY } else { CALL },
         evidence,
-        remedy: format!("{}; the stack shows who crossed the end of a chunk, the owner of the arena is the one to ask", pool.remedy),
+        remedy: match held.and_then(|explanation| explanation.holder.as_ref()) {
+            Some(holder) => format!("{}; it lives as long as `{holder}`", pool.remedy),
+            None => format!("{}; the stack shows who crossed the end of a chunk, the owner of the arena is the one to ask", pool.remedy),
+        },
         refuted_by: format!(
             "the arena is reset or dropped after the last snapshot, or it is meant to live as long as the process and what is put into it is bounded ({})",
             pool.bounded_by

@@ -39,11 +39,19 @@ fn examine(trace: &Trace<'_>) -> Option<Match> {
         keywords: vec!["bumpalo into_bump_slice", "drop not run", "arena Vec of owning type"],
     };
     if let Some(site) = trace.site(&["arena-freeze"]) {
-        let claim = format!(
-            "a bump-arena vector of `{}` is turned into a slice in `{}`: its elements are never dropped",
-            site.type_name, site.function
-        );
-        return Some(found(BINARY, site.shows(claim), Some(&site.type_name)));
+        let vector = format!("bumpalo::collections::Vec<{}>", site.type_name);
+        let owning = site.owning("each");
+        let claim = match site.tier {
+            1 | 3 => format!(
+                "`{vector}::into_bump_slice` in {} turns the vector into a slice, so its elements are never dropped; {owning}",
+                site.at()
+            ),
+            _ => format!(
+                "{} leaves a `{vector}` on a normal path without dropping it, as `into_bump_slice` does: its elements are never dropped; {owning}",
+                site.at()
+            ),
+        };
+        return Some(found(BINARY, site.shows(site.perhaps(claim)), Some(&site.type_name)));
     }
     let step = trace
         .stacks

@@ -2,6 +2,7 @@
 
 use super::{Case, Match, Sibling, examine};
 use crate::analysis::finding::{FrameView, SiteView};
+use crate::analysis::join::Explanation;
 use crate::analysis::trend::{Course, Shape};
 use crate::model::frame::Role;
 
@@ -32,7 +33,7 @@ pub(crate) fn frames(text: &str) -> Vec<FrameView> {
 pub(crate) struct Sketch {
     pub stack: Vec<FrameView>,
     pub others: Vec<Sibling>,
-    pub sites: Vec<SiteView>,
+    pub explanation: Explanation,
     pub object_bytes: f64,
     pub course: Course,
     pub survival: Option<f64>,
@@ -43,7 +44,7 @@ impl Sketch {
         Sketch {
             stack: frames(stack),
             others: Vec::new(),
-            sites: Vec::new(),
+            explanation: Explanation::default(),
             object_bytes: 256.0,
             course: Course { shape: Shape::Linear, trends: Vec::new(), best: None, mann_kendall: 0.0, lag1: 0.0, rises: 9, intervals: 9 },
             survival: None,
@@ -66,14 +67,21 @@ impl Sketch {
     }
 
     pub(crate) fn site(mut self, kind: &str, type_name: &str) -> Self {
-        self.sites.push(SiteView {
+        self.explanation.sites.push(SiteView {
             kind: kind.into(),
             type_name: type_name.into(),
             function: "app::work".into(),
             file: Some("src/work.rs".into()),
             line: Some(7),
             tier: 1,
+            ..SiteView::default()
         });
+        self
+    }
+
+    /// What the binary says.
+    pub(crate) fn explained(mut self, explanation: Explanation) -> Self {
+        self.explanation = explanation;
         self
     }
 
@@ -90,7 +98,7 @@ impl Sketch {
             survival: self.survival,
             stacks: 1 + self.others.len(),
             others: &self.others,
-            sites: &self.sites,
+            explanation: Some(&self.explanation),
         })
     }
 

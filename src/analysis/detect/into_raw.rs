@@ -22,9 +22,9 @@ fn examine(trace: &Trace<'_>) -> Option<Match> {
         keywords: vec!["into_raw", "from_raw", "FFI callback context"],
     }
     };
-    if let Some(site) = trace.site(&["into-raw", "box-into-raw", "rc-into-raw", "arc-into-raw", "cstring-into-raw"]) {
-        let claim = format!("`{}` turns a `{}` into a raw pointer; from then on nothing frees it by itself", site.function, site.type_name);
-        return Some(found(BINARY, site.shows(claim)));
+    if let Some(site) = trace.site(&["rc-into-raw", "arc-into-raw", "cstring-into-raw"]) {
+        let claim = format!("{} turns a `{}` into a raw pointer; from then on nothing frees it by itself", site.at(), site.type_name);
+        return Some(found(BINARY, site.shows(site.perhaps(claim))));
     }
     let strand = trace.heaviest();
     if let Some(step) = strand.near(2).iter().find(|step| step.frame.role == Some(Role::User) && step.path.last() == "into_raw") {

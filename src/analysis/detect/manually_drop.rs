@@ -22,10 +22,9 @@ fn examine(trace: &Trace<'_>) -> Option<Match> {
         keywords: vec!["ManuallyDrop", "error path", "destructor skipped"],
     }
     };
-    if let Some(site) = trace.site(&["manually-drop", "manually-drop field", "manually-drop-field"]) {
-        let claim =
-            format!("`{}` keeps a `{}` in a `ManuallyDrop`: it is freed only where the code says so", site.function, site.type_name);
-        return Some(found(BINARY, site.shows(claim)));
+    if let Some(site) = trace.site(&["manually-drop", "manually-drop-field"]) {
+        let claim = format!("{} keeps a `{}` in a `ManuallyDrop`: it is freed only where the code says so", site.at(), site.type_name);
+        return Some(found(BINARY, site.shows(site.perhaps(claim))));
     }
     let step = trace.stacks.iter().find_map(|strand| {
         strand.near(2).iter().find(|step| step.frame.role == Some(Role::User) && step.frame.function.contains("ManuallyDrop<"))

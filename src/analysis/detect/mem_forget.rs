@@ -16,10 +16,10 @@ pub(super) const DETECTOR: Detector = Detector {
 
 fn examine(trace: &Trace<'_>) -> Option<Match> {
     let site = trace.site(&["forget"])?;
-    let claim = format!("`{}` calls `mem::forget` on a `{}`, whose memory is then never freed", site.function, site.type_name);
+    let claim = format!("{} calls `mem::forget` on a `{}`, which is then never dropped; {}", site.at(), site.type_name, site.owning("it"));
     Some(Match {
         weight: BINARY,
-        evidence: vec![site.shows(claim)],
+        evidence: vec![site.shows(site.perhaps(claim))],
         remedy: format!("drop the `{}` instead of forgetting it, or hand it to its new owner by value", site.type_name),
         refuted_by: "the value's ownership was passed on before (to C code, or by `ptr::read`), and the new owner frees it".to_owned(),
         keywords: vec!["mem::forget", "destructor skipped"],

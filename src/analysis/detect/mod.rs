@@ -25,6 +25,7 @@ mod unbounded_map;
 mod unbounded_vec;
 
 use crate::analysis::finding::{Evidence, FrameView, SiteView};
+use crate::analysis::join::Explanation;
 use crate::analysis::trend::Course;
 use crate::model::frame::Role;
 use path::Path;
@@ -50,8 +51,8 @@ pub struct Case<'a> {
     /// The group's other stacks, heaviest first; as many as are worth looking at. Beside a payload they hold the
     /// container that keeps it.
     pub others: &'a [Sibling],
-    /// Places in the binary where a destructor is skipped for a value alive on the stack.
-    pub sites: &'a [SiteView],
+    /// What the binary says of why it grows.
+    pub explanation: Option<&'a Explanation>,
 }
 
 /// Another stack of a group.
@@ -98,7 +99,7 @@ const NAME: u8 = 1;
 /// A call that skips a destructor, or an arena known by name.
 const CALL: u8 = 2;
 /// Evidence from the binary.
-const BINARY: u8 = 3;
+pub const BINARY: u8 = 3;
 
 /// One detector.
 #[derive(Debug)]
@@ -198,9 +199,14 @@ impl<'a> Trace<'a> {
         &self.case.owner.function
     }
 
-    /// The sites of the binary that have one of these kinds.
+    /// The binary's best site, if it is of one of these kinds.
     fn site(&self, kinds: &[&str]) -> Option<&'a SiteView> {
-        self.case.sites.iter().find(|site| kinds.contains(&site.kind.as_str()))
+        self.case.explanation?.sites.first().filter(|site| kinds.contains(&site.kind.as_str()))
+    }
+
+    /// The binary's explanation, if it is of this pattern.
+    fn explained(&self, pattern: &str) -> Option<&'a Explanation> {
+        self.case.explanation.filter(|explanation| explanation.pattern == Some(pattern))
     }
 }
 
@@ -265,17 +271,39 @@ impl Step<'_> {
 impl SiteView {
     /// The site as evidence.
     fn shows(&self, claim: impl Into<String>) -> Evidence {
-        let place = match (&self.file, self.line) {
-            (Some(file), Some(line)) => format!(" at {}:{line}", base_name(file)),
-            _ => String::new(),
-        };
         let how = match self.tier {
             0 => "exception table",
             1 => "debug information",
             2 => "machine code",
             _ => "source text",
         };
-        Evidence::new(claim, format!("{how} of `{}`{place}", self.function))
+        let of = if self.binary.is_empty() { self.at() } else { self.binary.clone() };
+        Evidence::new(claim, format!("{how} of {of}"))
+    }
+
+    /// `app::work` at work.rs:7, and the wrappers it goes through.
+    fn at(&self) -> String {
+        let place = match (&self.file, self.line) {
+            (Some(file), Some(line)) => format!(" at {}:{line}", base_name(file)),
+            _ => String::new(),
+        };
+        let via: Vec<String> = self.via.iter().map(|via| format!("`{via}`")).collect();
+        let via = if via.is_empty() { String::new() } else { format!(" through {}", via.join(", ")) };
+        format!("`{}`{place}{via}", self.function)
+    }
+
+    /// What the elements or the value own, as the end of a sentence about them.
+    fn owning(&self, who: &str) -> String {
+        match self.owns_via.split_once(": ") {
+            _ if self.owns_via.is_empty() => format!("{who} owns memory of the global heap"),
+            Some((path, owner)) => format!("{who} owns a `{owner}` on the global heap (`{path}`)"),
+            None => format!("{who} owns a `{}` on the global heap", self.owns_via),
+        }
+    }
+
+    /// The site may explain the growth, and nothing more.
+    fn perhaps(&self, claim: String) -> String {
+        if self.explains || self.binary.is_empty() { claim } else { format!("possibly: {claim}") }
     }
 }
 

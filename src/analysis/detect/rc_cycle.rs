@@ -3,7 +3,7 @@
 //! A stack shows that an `Arc` or `Rc` was made, never that it is in a cycle; the types' graph in the binary tells
 //! whether a cycle is possible (`heaptriage owners BINARY`).
 
-use super::{Detector, Match, NAME, Trace};
+use super::{BINARY, Detector, Match, NAME, Trace};
 use crate::model::frame::Role;
 
 /// What makes a counted box that may hold others.
@@ -28,6 +28,18 @@ pub(super) const DETECTOR: Detector = Detector {
 };
 
 fn examine(trace: &Trace<'_>) -> Option<Match> {
+    if let Some(explanation) = trace.explained("rc_cycle") {
+        let types = explanation.cycle.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(" and ");
+        return Some(Match {
+            weight: BINARY,
+            evidence: Vec::new(), // what the types show is the explanation's own
+            remedy: format!(
+                "break the cycle of {types} where the object's life ends (timeouts and errors included), or make the direction that leads back a `Weak`"
+            ),
+            refuted_by: "the values are still in use (a collection holds them), and their cycle is broken when they end".to_owned(),
+            keywords: vec!["Rc cycle", "Arc cycle", "Weak reference"],
+        });
+    }
     let (strand, step) = trace.stacks.iter().find_map(|strand| {
         let library = strand.library();
         let step = library.iter().rfind(|step| COUNTED.iter().any(|(prefixes, methods)| step.path.is(prefixes, methods)))?;

@@ -18,7 +18,7 @@ use super::{LineOf, Site};
 use crate::analysis::ownership::rule::Owns;
 use crate::analysis::ownership::{EdgeKind, Graph, NodeId, library};
 use crate::analysis::walk::{self, Stops};
-use crate::binary::bodies::{FunctionName, Inlined};
+use crate::binary::bodies::{self, FunctionName, Inlined};
 use crate::binary::catalogue::{self, SiteKind};
 use crate::binary::code::Flow;
 use crate::binary::facts::{Function, Level, OwnershipFacts};
@@ -67,8 +67,12 @@ pub fn find(graph: &Graph<'_>, standings: &[Standing]) -> Found {
     // A drop that was inlined has no symbol.
     let sees_inlined = facts.level > Level::Symbols;
     let holders = Holders::new(graph);
-    let held: Vec<BTreeMap<String, Held>> =
-        facts.functions.iter().map(|function| containers(graph, &holders, standings, function)).collect();
+    let all = |function| {
+        let mut held = containers(graph, &holders, standings, function);
+        inside_parameters(graph, function, &mut held);
+        held
+    };
+    let held: Vec<BTreeMap<String, Held>> = facts.functions.iter().map(all).collect();
     for (index, function) in facts.functions.iter().enumerate() {
         for (key, container) in &held[index] {
             let elements = catalogue::arena_elements(&container.type_name).unwrap_or_default();
@@ -93,6 +97,11 @@ pub fn find(graph: &Graph<'_>, standings: &[Standing]) -> Found {
                 }
                 let (line, line_of) = line(facts, function, container, frame, lines, &element);
                 for place in places(facts, standings, index, frame, line, &element, SiteKind::ArenaFreeze, 0) {
+                    // Wrappers of types of the same layout are folded into one: a caller that holds others called theirs.
+                    let callers = &held[place.function];
+                    if place.function != index && !callers.is_empty() && !callers.contains_key(key) {
+                        continue;
+                    }
                     let (line, line_of) = if place.via.is_empty() { (line, line_of) } else { (place.line, LineOf::Call) };
                     found.sites.push(site(&place, container, &element, owns.clone(), line, line_of, ways, cleared.as_ref(), sees_inlined));
                 }
@@ -185,7 +194,7 @@ fn containers(graph: &Graph<'_>, holders: &Holders, standings: &[Standing], func
         key
     };
     for local in &function.body.locals {
-        if !crate::binary::bodies::is_arena_container(&facts.types, local.type_id) {
+        if !bodies::is_arena_container(&facts.types, local.type_id) {
             continue;
         }
         let key = entry(&mut found, &facts.types.name(local.type_id));
@@ -266,6 +275,57 @@ fn containers(graph: &Graph<'_>, holders: &Holders, standings: &[Standing], func
     found
 }
 
+/// Adds containers inside of values that the function takes: where it has a slice of the same elements too, it may have
+/// turned one into the other (`fn finish(self) -> &'b [T]` of a builder).
+fn inside_parameters(graph: &Graph<'_>, function: &Function, found: &mut BTreeMap<String, Held>) {
+    let facts = graph.facts;
+    if facts.level != Level::Types {
+        return;
+    }
+    for local in function.body.locals.iter().filter(|local| local.is_parameter) {
+        for container in containers_inside(facts, local.type_id) {
+            let type_name = facts.types.name(container);
+            let key = type_name::key(&type_name);
+            let name = local.frame.map_or(function.body.name, |frame| function.body.inlined[frame as usize].name);
+            if !has_slice(graph, function, &key, facts.names[name as usize].returns) {
+                continue;
+            }
+            let held = found.entry(key).or_insert_with(|| Held { type_name, ..Held::default() });
+            if !held.variables.iter().any(|&(frame, ..)| frame == local.frame) {
+                held.variables.push((local.frame, local.line, true));
+            }
+        }
+    }
+}
+
+/// The arena containers that a value of a struct or enum holds by value.
+fn containers_inside(facts: &OwnershipFacts, type_id: TypeId) -> Vec<TypeId> {
+    /// Types within one that are looked at.
+    const MOST: usize = 256;
+    let types = &facts.types;
+    let mut found = Vec::new();
+    let mut seen = vec![type_id];
+    let mut next = 0;
+    while let Some(&at) = seen.get(next).filter(|_| seen.len() < MOST) {
+        next += 1;
+        if !matches!(types.kind(at), TypeKind::Struct | TypeKind::Enum) {
+            continue;
+        }
+        for member in types.members(at).iter().filter_map(|member| member.target) {
+            if seen.contains(&member) {
+                continue;
+            }
+            if bodies::is_arena_container(types, member) {
+                found.push(member);
+            } else if !types.name(member).starts_with("core::mem::") {
+                seen.push(member);
+            }
+        }
+    }
+    found.dedup();
+    found
+}
+
 /// Linkers fold glue of types with the same layout under one name: where the called glue's type is not held, but exactly
 /// one container is, it is that one's.
 fn known_key(found: &BTreeMap<String, Held>, subject: &str) -> Option<String> {
@@ -282,7 +342,7 @@ fn known_key(found: &BTreeMap<String, Held>, subject: &str) -> Option<String> {
 
 /// The arena container whose method a function is.
 fn method_of(facts: &OwnershipFacts, name: &FunctionName) -> Option<String> {
-    if let Some(id) = name.self_type.filter(|&id| crate::binary::bodies::is_arena_container(&facts.types, id)) {
+    if let Some(id) = name.self_type.filter(|&id| bodies::is_arena_container(&facts.types, id)) {
         return Some(facts.types.name(id));
     }
     let (owner, _) = type_name::split_path(&name.path)?;
@@ -414,6 +474,29 @@ fn stops(graph: &Graph<'_>, holders: &Holders, function: &Function, key: &str, o
         stops.calls.extend(folded);
     }
     stops.sort();
+    without_hoisted(function, stops)
+}
+
+/// Leaves out what was hoisted from the drop in front of the branch that decides whether there is one:
+///
+/// ```text
+///     mov  8(%rsp),%r15     \ loads of the drop, so says the line of the debug information;
+///     mov  32(%rsp),%rbp    / the way that does not drop runs through them too
+///     test $1,%bl
+///     jne  drop
+/// ```
+fn without_hoisted(function: &Function, mut stops: Stops) -> Stops {
+    let Some(code) = function.code.as_ref() else { return stops };
+    let all = stops.ranges.clone();
+    let in_drop = |at: u64| all.iter().any(|&(start, end)| (start..end).contains(&at));
+    stops.ranges.retain(|&(start, end)| {
+        let Some(step) = code.from(start).first() else { return true };
+        let decides = match step.flow {
+            Flow::Branch(target) => in_drop(target) != in_drop(step.next),
+            _ => false,
+        };
+        step.at < end || in_drop(step.at) || !decides
+    });
     stops
 }
 
@@ -571,7 +654,7 @@ fn returned_to_caller(facts: &OwnershipFacts, held: &[BTreeMap<String, Held>], i
 }
 
 /// A variable or result that is, or holds, a slice of the container's elements: what freezing gives.
-fn has_slice(graph: &Graph<'_>, function: &Function, key: &str, returns: Option<crate::binary::types::TypeId>) -> bool {
+fn has_slice(graph: &Graph<'_>, function: &Function, key: &str, returns: Option<TypeId>) -> bool {
     let facts = graph.facts;
     let Some(element) = key.split_once('<').and_then(|(_, rest)| rest.strip_suffix('>')) else { return false };
     let slices = [format!("&[{element}]"), format!("&mut [{element}]")];

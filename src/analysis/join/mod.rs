@@ -14,20 +14,43 @@
 //! such a function calls; does an arena grow, and who holds it; do counted values grow whose types can form a cycle; does a
 //! static hold it. Scores are those of the terms below, weighted over the stacks by their growth.
 
-use super::finding::{Evidence, FrameView, SiteView};
-use super::ownership::cycles::{Cycle, Rank, cycles};
-use super::ownership::owners::{Owners, Ways};
-use super::ownership::{EdgeKind, Graph, NodeId, library, short};
-use super::sites::frames::{chain, function_name, innermost};
-use super::sites::{Site, Sites, sites};
-use super::walk;
+mod limits;
+
+pub use limits::limits;
+
+use crate::analysis::finding::{Evidence, FrameView, Missing, SiteView};
+use crate::analysis::ownership::cycles::{Cycle, Rank, cycles};
+use crate::analysis::ownership::owners::{Owners, Ways};
+use crate::analysis::ownership::rule::Owns;
+use crate::analysis::ownership::{EdgeKind, Graph, NodeId, library, short};
+use crate::analysis::sites::frames::{chain, function_name, innermost};
+use crate::analysis::sites::{Site, Sites, sites};
+use crate::analysis::walk;
 use crate::binary::catalogue::{self, SiteKind};
 use crate::binary::code::Flow;
+use crate::binary::facts::{Function, OwnershipFacts};
 use crate::binary::type_name;
 use crate::model::frame::Role;
 use crate::model::role::normalize;
+use crate::model::stack::StackId;
 use hashbrown::{HashMap, HashSet};
 use rustc_hash::FxBuildHasher;
+
+/// A group that grows, as the triage asks about it.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Growing {
+    /// Its stacks with the bytes by which each grew, most first.
+    pub stacks: Vec<(StackId, f64)>,
+}
+
+/// What the binaries say, group by group.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Explained {
+    /// In the order of the question; `None` where nothing explains it.
+    pub groups: Vec<Option<Explanation>>,
+    /// What could not be told, and what would help.
+    pub missing: Vec<Missing>,
+}
 
 /// A stack that grows.
 #[derive(Clone, Copy, Debug)]
@@ -57,6 +80,14 @@ pub struct Explanation {
     pub covered: f64,
 }
 
+impl Explanation {
+    /// How much it says: of the answers of two binaries the higher one counts.
+    pub fn weight(&self) -> f64 {
+        let named = if self.holder.is_some() || !self.cycle.is_empty() { 1.0 } else { 0.0 };
+        self.score.max(named) * self.covered
+    }
+}
+
 /// What a binary says, computed once for all groups.
 #[derive(Debug)]
 pub struct Knowledge<'g, 'f> {
@@ -64,12 +95,25 @@ pub struct Knowledge<'g, 'f> {
     sites: Sites,
     cycles: Vec<Cycle>,
     arena_owners: Owners,
+    /// Code of the functions: (first address, first address after it, index), by address.
+    code: Vec<(u64, u64, usize)>,
 }
 
 impl<'g, 'f> Knowledge<'g, 'f> {
     /// Finds sites, cycles and the owners of arenas.
     pub fn new(graph: &'g Graph<'f>) -> Self {
-        Knowledge { graph, sites: sites(graph), cycles: cycles(graph), arena_owners: graph.owners("bumpalo::Bump") }
+        let functions = graph.facts.functions.iter().enumerate();
+        let mut code: Vec<(u64, u64, usize)> =
+            functions.flat_map(|(index, function)| function.body.ranges.iter().map(move |&(start, end)| (start, end, index))).collect();
+        code.sort_unstable();
+        Knowledge { graph, sites: sites(graph), cycles: cycles(graph), arena_owners: graph.owners("bumpalo::Bump"), code }
+    }
+
+    /// The function whose code holds an address.
+    fn function_at(&self, address: u64) -> Option<usize> {
+        let after = self.code.partition_point(|&(start, ..)| start <= address);
+        let &(_, end, index) = self.code.get(after.checked_sub(1)?)?;
+        (address < end).then_some(index)
     }
 }
 
@@ -85,6 +129,8 @@ const IN_CALLEE: f64 = 2.0;
 const INSIDE: f64 = 4.0;
 const NOT_INSIDE: f64 = -3.0;
 const BEHIND_OBJECT: f64 = 1.0;
+/// What grows is a vector, a function of the stack collects in place, and there is a vector inside the lost type: it may be the same buffer.
+const IN_PLACE: f64 = 2.0;
 /// A call in the debug information, or a walk of the machine code.
 const SEEN: f64 = 2.0;
 const WALKED: f64 = 1.5;
@@ -104,6 +150,10 @@ struct View<'a> {
     functions: Vec<usize>,
     /// What is allocated: the container, as keys that a conversion keeps (see [`equivalents`]); empty when unknown.
     growing: Vec<String>,
+    /// What is allocated is a vector's buffer.
+    is_vector: bool,
+    /// A function of the stack collects one vector's buffer into another's (`into_iter().map().collect()`).
+    collects_in_place: bool,
     /// A chunk of an arena.
     arena: bool,
     /// Types alive in its frames: (function, type).
@@ -133,6 +183,8 @@ fn view<'a>(known: &Knowledge<'_, '_>, stack: &GrowingStack<'a>) -> View<'a> {
         users: Vec::new(),
         functions: Vec::new(),
         growing: Vec::new(),
+        is_vector: false,
+        collects_in_place: false,
         arena: false,
         alive: Vec::new(),
         thread_locals: Vec::new(),
@@ -141,7 +193,7 @@ fn view<'a>(known: &Knowledge<'_, '_>, stack: &GrowingStack<'a>) -> View<'a> {
     for frame in stack.frames {
         let name = normalize(&function_name(&frame.function)).into_owned();
         view.arena |= is_arena_growth(&frame.function);
-        let place = frame.svma.and_then(|svma| Some((svma, walk::function_at(facts, svma)?)));
+        let place = frame.svma.and_then(|svma| Some((svma, known.function_at(svma)?)));
         if let Some((svma, index)) = place {
             let function = &facts.functions[index];
             for inner in chain(facts, function, innermost(function, svma)) {
@@ -160,6 +212,7 @@ fn view<'a>(known: &Knowledge<'_, '_>, stack: &GrowingStack<'a>) -> View<'a> {
                     let container = container_of(&inner.name.path, &arguments);
                     if let Some(container) = container {
                         view.growing = equivalents(&container);
+                        view.is_vector = is_vector(&container);
                     }
                 }
             }
@@ -171,10 +224,28 @@ fn view<'a>(known: &Knowledge<'_, '_>, stack: &GrowingStack<'a>) -> View<'a> {
         let Some((svma, index)) = place else { continue };
         if !view.functions.contains(&index) {
             view.functions.push(index);
+            view.collects_in_place |= collects_in_place(facts, &facts.functions[index]);
             view.alive.extend(walk::alive(facts, &facts.functions[index], svma).into_iter().map(|alive| (name.clone(), alive)));
         }
     }
     view
+}
+
+/// Whether a type is a vector, or what a vector's buffer may become.
+fn is_vector(name: &str) -> bool {
+    matches!(type_name::base(name), "alloc::vec::Vec" | "alloc::raw_vec::RawVec" | "alloc::boxed::Box")
+        && (type_name::base(name) != "alloc::boxed::Box" || name.contains("<["))
+}
+
+/// Whether a function collects in place: `alloc::vec::in_place_collect`, inlined or called.
+fn collects_in_place(facts: &OwnershipFacts, function: &Function) -> bool {
+    let is_one = |name: &str| name.contains("in_place_collect") || name.contains("from_iter_in_place");
+    let inlined = function.body.inlined.iter().map(|inlined| &facts.names[inlined.name as usize]);
+    let called = function.code.iter().flat_map(|code| &code.steps).filter_map(|step| match step.flow {
+        Flow::Call(Some(target)) | Flow::Jump(Some(target)) => walk::callee(facts, target),
+        _ => None,
+    });
+    inlined.into_iter().any(|name| is_one(&name.path) || is_one(&name.name)) || called.into_iter().any(|callee| is_one(&callee.path))
 }
 
 fn is_arena_growth(function: &str) -> bool {
@@ -269,7 +340,7 @@ fn by_site(known: &Knowledge<'_, '_>, views: &[View<'_>], total: f64) -> Option<
         let (inside, objects) = closure(known.graph, &site.type_name);
         let fitting: Vec<(f64, f64)> = views
             .iter()
-            .filter_map(|view| Some((score(known, view, site, &inside, objects)?, view.growth)))
+            .filter_map(|view| Some((score(known, view, site, &inside, objects)?.total(), view.growth)))
             .filter(|(score, _)| *score >= POSSIBLE)
             .collect();
         let covered: f64 = fitting.iter().map(|(_, growth)| growth).sum();
@@ -283,20 +354,12 @@ fn by_site(known: &Knowledge<'_, '_>, views: &[View<'_>], total: f64) -> Option<
     });
     let &(score, covered, best) = scored.first()?;
     let mut explanation = Explanation { pattern: pattern(best.kind), score, covered, ..Explanation::default() };
-    explanation.sites = scored.iter().filter(|(other, ..)| score - other < 2.0).map(|(_, _, site)| site_view(site)).collect();
-    let element = type_name::display(&best.type_name).into_owned();
-    let via = match &best.owns {
-        super::ownership::rule::Owns::Yes(via) => via.text(),
-        _ => String::new(),
-    };
+    explanation.sites =
+        scored.iter().filter(|(other, ..)| score - other < 2.0).map(|(score, _, site)| site_view(known, site, *score)).collect();
     let verb = if score >= EXPLAINS { "explains" } else { "may explain" };
     explanation.evidence.push(Evidence::new(
-        format!(
-            "`{}` never drops a `{element}`, which owns heap memory ({via}): {verb} {:.0} % of the growth",
-            best.function,
-            covered * 100.0
-        ),
-        source(known, best),
+        format!("it {verb} {:.0} % of the growth: {}", covered * 100.0, terms(known, views, best)),
+        format!("{score:.2} points; {EXPLAINS} explain, {POSSIBLE} may"),
     ));
     let alive = views.iter().flat_map(|view| &view.alive).find(|(_, alive)| {
         catalogue::arena_elements(alive)
@@ -311,14 +374,35 @@ fn by_site(known: &Knowledge<'_, '_>, views: &[View<'_>], total: f64) -> Option<
     Some(explanation)
 }
 
-fn score(known: &Knowledge<'_, '_>, view: &View<'_>, site: &Site, inside: &HashSet<String, FxBuildHasher>, objects: bool) -> Option<f64> {
+/// The terms of a site's score for one stack, in words.
+fn terms(known: &Knowledge<'_, '_>, views: &[View<'_>], site: &Site) -> String {
+    let (inside, objects) = closure(known.graph, &site.type_name);
+    let mut scored: Vec<Score> = views.iter().filter_map(|view| score(known, view, site, &inside, objects)).collect();
+    scored.sort_by(|a, b| b.total().total_cmp(&a.total()));
+    let Some(best) = scored.first() else { return String::new() };
+    best.terms.iter().map(|(points, what)| format!("{what} ({points:+})")).collect::<Vec<_>>().join(", ")
+}
+
+/// How well a site fits a stack.
+struct Score {
+    /// Points, and for what.
+    terms: Vec<(f64, &'static str)>,
+}
+
+impl Score {
+    fn total(&self) -> f64 {
+        self.terms.iter().map(|(points, _)| points).sum()
+    }
+}
+
+fn score(known: &Knowledge<'_, '_>, view: &View<'_>, site: &Site, inside: &HashSet<String, FxBuildHasher>, objects: bool) -> Option<Score> {
     if view.arena {
         return None; // sites do not explain chunks, owners do
     }
     let facts = known.graph.facts;
     let name = normalize(&site.function).into_owned();
     let place = match view.users.iter().position(|user| *user == name) {
-        Some(depth) => ON_STACK - FURTHER_OUT * depth as f64,
+        Some(depth) => (ON_STACK - FURTHER_OUT * depth as f64, "its function is on the stack"),
         None => {
             // Called by a function of the stack, out of line or inlined into it.
             let called = view.functions.iter().any(|&index| {
@@ -339,25 +423,36 @@ fn score(known: &Knowledge<'_, '_>, view: &View<'_>, site: &Site, inside: &HashS
                     .any(|step| matches!(step.flow, Flow::Call(Some(target)) if starts.contains(&target)));
                 inlined || direct
             });
-            called.then_some(IN_CALLEE)?
+            called.then_some((IN_CALLEE, "a function of the stack calls its function"))?
         }
     };
     let fits = if view.growing.is_empty() {
-        0.0
+        (0.0, "what grows has no type")
     } else if view.growing.iter().any(|key| inside.contains(key))
         || site.kind.loses_its_own_block() && view.growing.contains(&type_name::key(&site.type_name))
     {
-        INSIDE
+        (INSIDE, "what grows is inside the lost type")
     } else if objects {
-        BEHIND_OBJECT
+        (BEHIND_OBJECT, "what grows may be behind a trait object in the lost type")
+    } else if view.collects_in_place && view.is_vector && inside.iter().any(|key| is_vector(key)) {
+        (IN_PLACE, "what grows may be collected in place into a vector inside the lost type")
     } else {
-        NOT_INSIDE
+        (NOT_INSIDE, "what grows is not inside the lost type")
     };
     let key = type_name::key(&site.type_name);
     let alive = view.alive.iter().any(|(_, alive)| {
         catalogue::arena_elements(alive).is_some_and(|elements| elements.iter().any(|element| type_name::key(element) == key))
     });
-    Some(OWNS + place + fits + if site.tier == 1 { SEEN } else { WALKED } + if alive { ALIVE } else { 0.0 })
+    let seen = match site.tier {
+        1 => (SEEN, "the call is in the debug information"),
+        3 => (SEEN, "the call is in the source text"),
+        _ => (WALKED, "the machine code leaves without dropping it"),
+    };
+    let mut terms = vec![(OWNS, "the lost type owns heap memory"), place, fits, seen];
+    if alive {
+        terms.push((ALIVE, "it was alive when the memory was allocated"));
+    }
+    Some(Score { terms })
 }
 
 fn by_arena(known: &Knowledge<'_, '_>, views: &[View<'_>], total: f64) -> Option<Explanation> {
@@ -397,7 +492,7 @@ impl View<'_> {
 }
 
 /// The root whose address the stack's functions take.
-fn touched_root<'k>(known: &'k Knowledge<'_, '_>, views: &[View<'_>]) -> Option<&'k super::ownership::owners::Root> {
+fn touched_root<'k>(known: &'k Knowledge<'_, '_>, views: &[View<'_>]) -> Option<&'k crate::analysis::ownership::owners::Root> {
     let facts = known.graph.facts;
     known.arena_owners.roots.iter().find(|root| {
         let by_name = views.iter().flat_map(|view| view.frames).any(|frame| frame.function.contains(&root.name));
@@ -490,14 +585,23 @@ fn pattern(kind: SiteKind) -> Option<&'static str> {
 }
 
 /// A site as a report shows it.
-pub fn site_view(site: &Site) -> SiteView {
+fn site_view(known: &Knowledge<'_, '_>, site: &Site, score: f64) -> SiteView {
     SiteView {
         kind: site.kind.word().to_owned(),
         type_name: type_name::display(&site.type_name).into_owned(),
+        owns_via: match &site.owns {
+            Owns::Yes(via) => via.text(),
+            _ => String::new(),
+        },
         function: site.function.clone(),
         file: site.file.clone(),
         line: site.line,
         tier: site.tier,
+        via: site.via.clone(),
+        addresses: site.addresses.clone(),
+        complete: site.complete,
+        binary: binary(known),
+        explains: score >= EXPLAINS,
     }
 }
 
@@ -505,14 +609,10 @@ fn binary(known: &Knowledge<'_, '_>) -> String {
     let facts = known.graph.facts;
     let name = facts.path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
     match &facts.build_id {
-        Some(id) => format!("{name}, build-id {id}"),
+        // Enough to tell builds apart; the table of symbols has it in full.
+        Some(id) => format!("{name}, build-id {}...", id.to_string().chars().take(8).collect::<String>()),
         None => name,
     }
-}
-
-fn source(known: &Knowledge<'_, '_>, site: &Site) -> String {
-    let how = if site.tier == 1 { "debug info" } else { "machine code and debug info" };
-    format!("{how} of {}", binary(known))
 }
 
 #[cfg(test)]
