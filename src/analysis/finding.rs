@@ -196,6 +196,8 @@ pub struct Rate {
 pub struct SiteView {
     /// Word of the site catalogue: `arena-freeze`, ...
     pub kind: String,
+    /// The function that skips it: `into_raw`; empty where only the missing drop shows.
+    pub skip: String,
     /// The type whose destructor is skipped.
     pub type_name: String,
     /// How that type owns heap memory: `.1: alloc::vec::Vec<u8>`; empty where only its drop glue tells.

@@ -3,18 +3,19 @@
 //! Read are only files that are proven to be the ones that ran, and only where a suspect has frames of the program's own
 //! code. What they say is joined with the stacks by [`crate::analysis::join`].
 
+use super::source::{BinarySources, SourceArgs};
 use crate::analysis::finding::FrameView;
 use crate::analysis::join::{self, Explained, Explanation, Growing, GrowingStack, Knowledge};
 use crate::analysis::ownership::Graph;
 use crate::analysis::view;
-use crate::binary::facts::{Options, ownership_facts};
+use crate::binary::facts::{Options, ownership_facts_with};
 use crate::model::frame::{DebugInfo, ModuleId, ModuleStatus, Role, Symbols};
 use crate::model::stack::StackId;
 use crate::model::timeline::Timeline;
 use std::path::Path;
 
 /// Asks every binary that suspects have frames of their own code in.
-pub fn explain(groups: &[Growing], timeline: &Timeline, symbols: &Symbols) -> Explained {
+pub fn explain(groups: &[Growing], timeline: &Timeline, symbols: &Symbols, source: &SourceArgs) -> Explained {
     let mut explained = Explained { groups: vec![None; groups.len()], missing: Vec::new() };
     for (index, module) in (0u32..).zip(&symbols.modules) {
         let id = ModuleId(index);
@@ -22,9 +23,14 @@ pub fn explain(groups: &[Growing], timeline: &Timeline, symbols: &Symbols) -> Ex
         let usable = module.status == ModuleStatus::Ok && module.debug_info != DebugInfo::None;
         let Some(file) = module.file.as_ref().filter(|_| usable && !wanted.is_empty()) else { continue };
         let options = Options { addresses: addresses(wanted.iter().map(|&at| &groups[at]), id, timeline, symbols), ..Options::default() };
-        let Ok(facts) = ownership_facts(Path::new(file), &options) else { continue };
+        let mut sources = BinarySources::default();
+        let read = ownership_facts_with(Path::new(file), &options, |types, built| {
+            sources = source.of_binary(types, built);
+            sources.lines.clone()
+        });
+        let Ok(facts) = read else { continue };
         let graph = Graph::new(&facts);
-        let known = Knowledge::new(&graph);
+        let known = Knowledge::new(&graph, &sources.texts);
         for &at in &wanted {
             let found = explain_group(&known, &groups[at], id, timeline, symbols);
             let better = |new: &Explanation| explained.groups[at].as_ref().is_none_or(|old| new.weight() > old.weight());
@@ -33,7 +39,9 @@ pub fn explain(groups: &[Growing], timeline: &Timeline, symbols: &Symbols) -> Ex
             }
         }
         let silent = wanted.iter().any(|&at| explained.groups[at].is_none());
-        explained.missing.extend(silent.then(|| join::limits(&facts, &module.name)).into_iter().flatten());
+        explained
+            .missing
+            .extend(silent.then(|| join::limits(&facts, &module.name, &sources.notes(), source.is_wanted())).into_iter().flatten());
     }
     explained
 }

@@ -93,7 +93,7 @@ pub fn run(args: &CheckArgs, context: &Context) -> anyhow::Result<Outcome> {
     let format = args.output.format("check")?;
     let baseline = args.baseline.as_deref().map(read_baseline).transpose()?;
     let mut output = args.output.create(format)?;
-    let done = triaged(&args.inputs, &args.symbols, &args.time, args.counter.as_deref(), &args.suppress)?;
+    let done = triaged(&args.inputs, &args.symbols, &args.time, args.counter.as_deref(), &args.suppress, Some(&args.source))?;
     let exposures = exposures(&done);
     let mut limits = Limits {
         growth: args.max_growth.map(|bytes| bytes as f64),

@@ -166,6 +166,6 @@ impl Textfile {
 
 /// The suspects in all dumps of a capture.
 fn search(capture: &Path) -> anyhow::Result<Vec<Suspect>> {
-    let done = triaged(&[capture.to_owned()], &SymbolArgs::default(), &TimeArgs::default(), None, &SuppressArgs::default())?;
+    let done = triaged(&[capture.to_owned()], &SymbolArgs::default(), &TimeArgs::default(), None, &SuppressArgs::default(), None)?;
     Ok(done.triage.suspects)
 }

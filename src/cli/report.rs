@@ -8,7 +8,7 @@ use super::symbols::SymbolArgs;
 use super::{Context, Outcome, binaries, html};
 use crate::analysis::account;
 use crate::analysis::finding::FrameView;
-use crate::analysis::join::Growing;
+use crate::analysis::join::{Explained, Growing};
 use crate::analysis::judge::Judged;
 use crate::analysis::triage::{self, Triage};
 use crate::analysis::view;
@@ -83,15 +83,17 @@ impl Triaged {
     }
 }
 
-/// Opens, names and triages: what `report`, `check` and `trend` have in common.
+/// Opens, names and triages: what `report`, `check` and `trend` have in common. With `source` the binaries are asked why
+/// suspects grow.
 pub fn triaged(
     inputs: &[PathBuf],
     symbols: &SymbolArgs,
     time: &TimeArgs,
     counter: Option<&str>,
     suppress: &SuppressArgs,
+    source: Option<&SourceArgs>,
 ) -> anyhow::Result<Triaged> {
-    triaged_with(&OpenOptions::default(), inputs, symbols, time, counter, suppress)
+    triaged_with(&OpenOptions::default(), inputs, symbols, time, counter, suppress, source)
 }
 
 /// The same with a choice of what is read.
@@ -102,6 +104,7 @@ pub fn triaged_with(
     time: &TimeArgs,
     counter: Option<&str>,
     suppress: &SuppressArgs,
+    source: Option<&SourceArgs>,
 ) -> anyhow::Result<Triaged> {
     let (mut suppressions, remarks) = suppress.load()?;
     let mut opened = capture::open(inputs, options)?;
@@ -127,7 +130,7 @@ pub fn triaged_with(
     suppressions.today = last.and_then(|last| suppress::day(last.unix_ms));
     let ledger = account::ledger(&timeline);
     let options = triage::Options { counter: counter.map(str::to_owned), suppressions };
-    let ask = |groups: &[Growing]| binaries::explain(groups, &timeline, &names);
+    let ask = |groups: &[Growing]| source.map_or_else(Explained::default, |source| binaries::explain(groups, &timeline, &names, source));
     let triage = triage::triage_with(&timeline, &names, ledger, &options, &ask);
     Ok(Triaged { timeline, symbols: names, notices, triage })
 }
@@ -160,7 +163,8 @@ pub fn run(args: &ReportArgs, context: &Context) -> anyhow::Result<Outcome> {
     }
     // A page tells threads apart.
     let reading = OpenOptions { threads: format == Format::Html };
-    let mut done = triaged_with(&reading, &args.inputs, &args.symbols, &args.time, args.counter.as_deref(), &args.suppress)?;
+    let mut done =
+        triaged_with(&reading, &args.inputs, &args.symbols, &args.time, args.counter.as_deref(), &args.suppress, Some(&args.source))?;
     if args.source.is_wanted() && !args.redact {
         let owners: Vec<_> = done.triage.suspects.iter().map(|suspect| suspect.owner.clone()).collect();
         for snippet in snippets(&owners, &args.source) {

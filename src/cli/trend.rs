@@ -40,7 +40,7 @@ pub struct TrendArgs {
 pub fn run(args: &TrendArgs, context: &Context) -> anyhow::Result<Outcome> {
     let format = args.output.format("trend")?;
     let mut output = args.output.create(format)?;
-    let done = triaged(&args.inputs, &args.symbols, &args.time, args.counter.as_deref(), &args.suppress)?;
+    let done = triaged(&args.inputs, &args.symbols, &args.time, args.counter.as_deref(), &args.suppress, None)?;
     let places = done.places();
     if done.timeline.snapshots.iter().all(|snapshot| snapshot.heap.is_none()) {
         context.notices(&done.notices);

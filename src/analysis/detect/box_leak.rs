@@ -41,8 +41,13 @@ fn examine(trace: &Trace<'_>) -> Option<Match> {
         keywords: vec!["Box::leak", "'static", "OnceLock"],
     }
     };
-    if let Some(site) = trace.site(&["box-leak", "vec-leak", "string-leak"]) {
-        let claim = format!("{} gives a `{}` away for good (`leak`, or `into_raw` that nothing takes back)", site.at(), site.type_name);
+    if let Some(site) = trace.site(&["box-leak", "vec-leak", "string-leak"]).filter(|site| !site.skip.starts_with("into_raw")) {
+        let claim = format!(
+            "{} gives a `{}` away for good (`{}`)",
+            site.at(),
+            site.type_name,
+            if site.skip.is_empty() { "leak" } else { &site.skip }
+        );
         return Some(found(BINARY, site.shows(site.perhaps(claim))));
     }
     let near = trace.heaviest().near(2);

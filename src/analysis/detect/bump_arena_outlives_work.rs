@@ -50,6 +50,7 @@ fn examine(trace: &Trace<'_>) -> Option<Match> {
 #[cfg(test)]
 mod tests {
     use crate::analysis::detect::fixture::{Sketch, check};
+    use crate::analysis::join::Explanation;
     use crate::analysis::trend::Shape;
 
     const CHUNK: &str = "a _rjem_malloc\nl alloc::alloc::alloc\nd bumpalo::Bump<_>::new_chunk\nd bumpalo::Bump<_>::alloc_layout_slow\nd bumpalo::Bump<_>::alloc_slice_copy\nu app::plan\nu app::execute";
@@ -62,6 +63,18 @@ mod tests {
         assert_eq!(found.evidence.len(), 2);
         assert!(found.evidence[0].claim.starts_with("`bumpalo::Bump::new_chunk` obtains a chunk for a bumpalo `Bump`"), "{found:?}");
         assert_eq!(found.evidence[0].source, "stack, frame 2");
+    }
+
+    #[test]
+    fn the_binary_names_the_holder() {
+        let explanation = Explanation {
+            pattern: Some("bump_arena_outlives_work"),
+            holder: Some("app::REGISTRY: Mutex<Bump>".into()),
+            ..Explanation::default()
+        };
+        let (id, found) = Sketch::new(CHUNK).explained(explanation).examine().unwrap();
+        assert_eq!((id, found.weight), ("bump_arena_outlives_work", 3));
+        assert!(found.remedy.ends_with("it lives as long as `app::REGISTRY: Mutex<Bump>`"), "{}", found.remedy);
     }
 
     #[test]

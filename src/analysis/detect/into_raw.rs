@@ -22,7 +22,8 @@ fn examine(trace: &Trace<'_>) -> Option<Match> {
         keywords: vec!["into_raw", "from_raw", "FFI callback context"],
     }
     };
-    if let Some(site) = trace.site(&["rc-into-raw", "arc-into-raw", "cstring-into-raw"]) {
+    let given = trace.site(&["box-leak", "vec-leak", "string-leak"]).filter(|site| site.skip.starts_with("into_raw"));
+    if let Some(site) = given.or_else(|| trace.site(&["rc-into-raw", "arc-into-raw", "cstring-into-raw"])) {
         let claim = format!("{} turns a `{}` into a raw pointer; from then on nothing frees it by itself", site.at(), site.type_name);
         return Some(found(BINARY, site.shows(site.perhaps(claim))));
     }

@@ -66,7 +66,17 @@ fn examine(trace: &Trace<'_>) -> Option<Match> {
 
 #[cfg(test)]
 mod tests {
-    use crate::analysis::detect::fixture::check;
+    use crate::analysis::detect::fixture::{Sketch, check};
+    use crate::analysis::join::Explanation;
+
+    #[test]
+    fn a_cycle_that_the_types_allow_is_stronger() {
+        let explanation = Explanation { pattern: Some("rc_cycle"), cycle: vec!["app::Page".into()], ..Explanation::default() };
+        let (id, found) =
+            Sketch::new("a malloc\nl alloc::string::String::push_str\nu app::fetch").explained(explanation).examine().unwrap();
+        assert_eq!((id, found.weight), ("rc_cycle", 3));
+        assert!(found.remedy.contains("`app::Page`"), "{}", found.remedy);
+    }
 
     #[test]
     fn counted_boxes_of_the_program() {

@@ -4,7 +4,8 @@ use crate::analysis::finding::Missing;
 use crate::binary::facts::{Level, OwnershipFacts};
 
 /// What the binary of a module does not let one see. Asked only where a suspect stays without explanation.
-pub fn limits(facts: &OwnershipFacts, module: &str) -> Vec<Missing> {
+/// `notes` say which sources were not used; `sourced`: some were asked for.
+pub fn limits(facts: &OwnershipFacts, module: &str, notes: &[String], sourced: bool) -> Vec<Missing> {
     let mut found = Vec::new();
     let is_rust = facts.rust_units > 0 || !facts.drop_impls.is_empty();
     if facts.missing_split > 0 {
@@ -37,6 +38,13 @@ pub fn limits(facts: &OwnershipFacts, module: &str) -> Vec<Missing> {
             "skipped drops are told from its drop glue and exception tables only; owners, statics and reference cycles are not seen",
             "rebuild with debug = 2 (the code stays the same), and capture again",
         )),
+    }
+    if sourced {
+        let about = |note: &String| {
+            Missing::new(format!("the sources of {module}"), note.trim_end_matches('.').to_owned(), "pass the sources it was built from")
+        };
+        found.extend(notes.iter().map(about));
+        return found;
     }
     found.push(Missing::new(
         format!("the sources of {module}"),

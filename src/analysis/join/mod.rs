@@ -6,7 +6,7 @@
 //! ```text
 //! let facts = ownership_facts(path, &Options { addresses, ..Options::default() })?;
 //! let graph = Graph::new(&facts);
-//! let known = Knowledge::new(&graph);
+//! let known = Knowledge::new(&graph, &sources);
 //! let explanation = join(&known, &stacks);   // None: nothing in the binary explains it
 //! ```
 //!
@@ -24,7 +24,7 @@ use crate::analysis::ownership::owners::{Owners, Ways};
 use crate::analysis::ownership::rule::Owns;
 use crate::analysis::ownership::{EdgeKind, Graph, NodeId, library, short};
 use crate::analysis::sites::frames::{chain, function_name, innermost};
-use crate::analysis::sites::{Site, Sites, sites};
+use crate::analysis::sites::{Site, Sites, SourceText, sites_with};
 use crate::analysis::walk;
 use crate::binary::catalogue::{self, SiteKind};
 use crate::binary::code::Flow;
@@ -101,12 +101,12 @@ pub struct Knowledge<'g, 'f> {
 
 impl<'g, 'f> Knowledge<'g, 'f> {
     /// Finds sites, cycles and the owners of arenas.
-    pub fn new(graph: &'g Graph<'f>) -> Self {
+    pub fn new(graph: &'g Graph<'f>, sources: &[SourceText]) -> Self {
         let functions = graph.facts.functions.iter().enumerate();
         let mut code: Vec<(u64, u64, usize)> =
             functions.flat_map(|(index, function)| function.body.ranges.iter().map(move |&(start, end)| (start, end, index))).collect();
         code.sort_unstable();
-        Knowledge { graph, sites: sites(graph), cycles: cycles(graph), arena_owners: graph.owners("bumpalo::Bump"), code }
+        Knowledge { graph, sites: sites_with(graph, sources), cycles: cycles(graph), arena_owners: graph.owners("bumpalo::Bump"), code }
     }
 
     /// The function whose code holds an address.
@@ -353,7 +353,7 @@ fn by_site(known: &Knowledge<'_, '_>, views: &[View<'_>], total: f64) -> Option<
         (b.0 * b.1).total_cmp(&(a.0 * a.1)).then_with(|| a.2.function.cmp(&b.2.function)).then_with(|| a.2.type_name.cmp(&b.2.type_name))
     });
     let &(score, covered, best) = scored.first()?;
-    let mut explanation = Explanation { pattern: pattern(best.kind), score, covered, ..Explanation::default() };
+    let mut explanation = Explanation { pattern: pattern(best), score, covered, ..Explanation::default() };
     explanation.sites =
         scored.iter().filter(|(other, ..)| score - other < 2.0).map(|(score, _, site)| site_view(known, site, *score)).collect();
     let verb = if score >= EXPLAINS { "explains" } else { "may explain" };
@@ -572,8 +572,10 @@ fn by_static(known: &Knowledge<'_, '_>, views: &[View<'_>], total: f64) -> Optio
     Some(Explanation { holder: Some(name), evidence, covered: growth / total, ..Explanation::default() })
 }
 
-fn pattern(kind: SiteKind) -> Option<&'static str> {
-    Some(match kind {
+fn pattern(site: &Site) -> Option<&'static str> {
+    Some(match site.kind {
+        // A raw pointer is somebody's to take back; what is leaked is nobody's.
+        SiteKind::BoxLeak | SiteKind::VecLeak | SiteKind::StringLeak if site.skip.contains("into_raw") => "into_raw",
         SiteKind::ArenaFreeze | SiteKind::BumpBoxLeak => "bump_slice_skips_drop",
         SiteKind::ArenaAlloc | SiteKind::ArenaAllocSlice => "bump_alloc_skips_drop",
         SiteKind::Forget => "mem_forget",
@@ -588,6 +590,7 @@ fn pattern(kind: SiteKind) -> Option<&'static str> {
 fn site_view(known: &Knowledge<'_, '_>, site: &Site, score: f64) -> SiteView {
     SiteView {
         kind: site.kind.word().to_owned(),
+        skip: site.skip.rsplit("::").next().unwrap_or_default().to_owned(),
         type_name: type_name::display(&site.type_name).into_owned(),
         owns_via: match &site.owns {
             Owns::Yes(via) => via.text(),

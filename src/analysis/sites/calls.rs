@@ -62,6 +62,7 @@ pub fn find(graph: &Graph<'_>, standings: &[Standing]) -> Vec<Site> {
                 .or_else(|| paired(facts, &taken_back, skip.kind, &type_name, call, &place));
             let site = Site {
                 kind: skip.kind,
+                skip: skip.path,
                 owns: owns(graph, skip.kind, &type_name, &arguments),
                 type_name: type_name.clone(),
                 function: function_name(&place.frame.name.path),

@@ -28,6 +28,8 @@ pub use source::SourceText;
 pub struct Site {
     /// What it does.
     pub kind: SiteKind,
+    /// Path of the function that skips the drop; empty where only its absence shows.
+    pub skip: &'static str,
     /// The type whose destructor is skipped, as the debug information spells it.
     pub type_name: String,
     /// Whether that type owns heap memory.
@@ -216,6 +218,7 @@ fn fields(graph: &Graph<'_>, found: &mut Vec<Site>) {
             let cleared = graph.has_drop_impl(&owner).then(|| format!("`{base}` has a `Drop` implementation, which may drop the field"));
             let site = Site {
                 kind: SiteKind::ManuallyDropField,
+                skip: "",
                 type_name: inner.to_owned(),
                 owns,
                 function: format!("{base}.{field}"),

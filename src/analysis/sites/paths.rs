@@ -126,6 +126,7 @@ fn site(
     let kind = if type_name::base(&container.type_name).ends_with("::Box") { SiteKind::BumpBoxLeak } else { SiteKind::ArenaFreeze };
     Site {
         kind,
+        skip: "",
         type_name: element.to_owned(),
         owns,
         function: function_name(&place.frame.name.path),

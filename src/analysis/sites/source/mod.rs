@@ -422,6 +422,7 @@ fn judge(
         .or_else(|| taken_back(sources, taken, index, function, call, skip.kind, &type_name));
     let site = Site {
         kind: skip.kind,
+        skip: skip.path,
         type_name: type_name.clone(),
         owns,
         function: here,
