@@ -67,12 +67,8 @@ pub fn find(graph: &Graph<'_>, standings: &[Standing]) -> Found {
     // A drop that was inlined has no symbol.
     let sees_inlined = facts.level > Level::Symbols;
     let holders = Holders::new(graph);
-    let all = |function| {
-        let mut held = containers(graph, &holders, standings, function);
-        inside_parameters(graph, function, &mut held);
-        held
-    };
-    let held: Vec<BTreeMap<String, Held>> = facts.functions.iter().map(all).collect();
+    let held: Vec<BTreeMap<String, Held>> =
+        facts.functions.iter().map(|function| containers(graph, &holders, standings, function)).collect();
     for (index, function) in facts.functions.iter().enumerate() {
         for (key, container) in &held[index] {
             let elements = catalogue::arena_elements(&container.type_name).unwrap_or_default();
@@ -273,57 +269,6 @@ fn containers(graph: &Graph<'_>, holders: &Holders, standings: &[Standing], func
     }
     // A function that only pushes through a reference holds nothing.
     found.retain(|_, held| !held.variables.is_empty() || !held.made.is_empty() || held.glue);
-    found
-}
-
-/// Adds containers inside of values that the function takes: where it has a slice of the same elements too, it may have
-/// turned one into the other (`fn finish(self) -> &'b [T]` of a builder).
-fn inside_parameters(graph: &Graph<'_>, function: &Function, found: &mut BTreeMap<String, Held>) {
-    let facts = graph.facts;
-    if facts.level != Level::Types {
-        return;
-    }
-    for local in function.body.locals.iter().filter(|local| local.is_parameter) {
-        for container in containers_inside(facts, local.type_id) {
-            let type_name = facts.types.name(container);
-            let key = type_name::key(&type_name);
-            let name = local.frame.map_or(function.body.name, |frame| function.body.inlined[frame as usize].name);
-            if !has_slice(graph, function, &key, facts.names[name as usize].returns) {
-                continue;
-            }
-            let held = found.entry(key).or_insert_with(|| Held { type_name, ..Held::default() });
-            if !held.variables.iter().any(|&(frame, ..)| frame == local.frame) {
-                held.variables.push((local.frame, local.line, true));
-            }
-        }
-    }
-}
-
-/// The arena containers that a value of a struct or enum holds by value.
-fn containers_inside(facts: &OwnershipFacts, type_id: TypeId) -> Vec<TypeId> {
-    /// Types within one that are looked at.
-    const MOST: usize = 256;
-    let types = &facts.types;
-    let mut found = Vec::new();
-    let mut seen = vec![type_id];
-    let mut next = 0;
-    while let Some(&at) = seen.get(next).filter(|_| seen.len() < MOST) {
-        next += 1;
-        if !matches!(types.kind(at), TypeKind::Struct | TypeKind::Enum) {
-            continue;
-        }
-        for member in types.members(at).iter().filter_map(|member| member.target) {
-            if seen.contains(&member) {
-                continue;
-            }
-            if bodies::is_arena_container(types, member) {
-                found.push(member);
-            } else if !types.name(member).starts_with("core::mem::") {
-                seen.push(member);
-            }
-        }
-    }
-    found.dedup();
     found
 }
 
