@@ -23,7 +23,7 @@ use crate::analysis::ownership::cycles::{Cycle, Rank, cycles};
 use crate::analysis::ownership::owners::{Owners, Ways};
 use crate::analysis::ownership::rule::Owns;
 use crate::analysis::ownership::{EdgeKind, Graph, NodeId, library, short};
-use crate::analysis::sites::frames::{chain, function_name, innermost};
+use crate::analysis::sites::frames::{Frame, chain, function_name, innermost};
 use crate::analysis::sites::{Site, Sites, SourceText, sites_with};
 use crate::analysis::walk;
 use crate::binary::catalogue::{self, SiteKind};
@@ -141,6 +141,18 @@ pub const EXPLAINS: f64 = 8.0;
 /// Below it a site is not named.
 pub const POSSIBLE: f64 = 6.0;
 
+/// A user function of a stack in the binary.
+struct Person {
+    /// As in [`View::users`].
+    user: String,
+    /// Index of its name.
+    name: u32,
+    /// The function whose code it is in.
+    function: usize,
+    /// The inlined call that it is; `None` for the function itself.
+    frame: Option<u32>,
+}
+
 /// What a stack looks like in the binary.
 struct View<'a> {
     growth: f64,
@@ -148,6 +160,8 @@ struct View<'a> {
     users: Vec<String>,
     /// Functions of the binary that its user frames are in: indices into the facts.
     functions: Vec<usize>,
+    /// The same with what the binary knows of them.
+    people: Vec<Person>,
     /// What is allocated: the container, as keys that a conversion keeps (see [`equivalents`]); empty when unknown.
     growing: Vec<String>,
     /// What is allocated is a vector's buffer.
@@ -182,6 +196,7 @@ fn view<'a>(known: &Knowledge<'_, '_>, stack: &GrowingStack<'a>) -> View<'a> {
         growth: stack.growth_bytes,
         users: Vec::new(),
         functions: Vec::new(),
+        people: Vec::new(),
         growing: Vec::new(),
         is_vector: false,
         collects_in_place: false,
@@ -222,6 +237,11 @@ fn view<'a>(known: &Knowledge<'_, '_>, stack: &GrowingStack<'a>) -> View<'a> {
             view.users.push(name.clone());
         }
         let Some((svma, index)) = place else { continue };
+        let function = &facts.functions[index];
+        let mut inner = chain(facts, function, innermost(function, svma)).into_iter();
+        if let Some(found) = inner.find(|inner| normalize(&function_name(&inner.name.path)) == name) {
+            view.people.push(Person { user: name.clone(), name: found.name_id, function: index, frame: found.inlined });
+        }
         if !view.functions.contains(&index) {
             view.functions.push(index);
             view.collects_in_place |= collects_in_place(facts, &facts.functions[index]);
@@ -337,7 +357,10 @@ fn closure(graph: &Graph<'_>, name: &str) -> (HashSet<String, FxBuildHasher>, bo
 fn by_site(known: &Knowledge<'_, '_>, views: &[View<'_>], total: f64) -> Option<Explanation> {
     let mut scored: Vec<(f64, f64, &Site)> = Vec::new();
     for site in known.sites.sites.iter().filter(|site| site.is_finding() && site.owns.is_yes()) {
-        let (inside, objects) = closure(known.graph, &site.type_name);
+        if !views.iter().any(|view| standpoint(known, view, site).is_some()) {
+            continue;
+        }
+        let (inside, objects) = lost(known, site);
         let fitting: Vec<(f64, f64)> = views
             .iter()
             .filter_map(|view| Some((score(known, view, site, &inside, objects)?.total(), view.growth)))
@@ -376,7 +399,7 @@ fn by_site(known: &Knowledge<'_, '_>, views: &[View<'_>], total: f64) -> Option<
 
 /// The terms of a site's score for one stack, in words.
 fn terms(known: &Knowledge<'_, '_>, views: &[View<'_>], site: &Site) -> String {
-    let (inside, objects) = closure(known.graph, &site.type_name);
+    let (inside, objects) = lost(known, site);
     let mut scored: Vec<Score> = views.iter().filter_map(|view| score(known, view, site, &inside, objects)).collect();
     scored.sort_by(|a, b| b.total().total_cmp(&a.total()));
     let Some(best) = scored.first() else { return String::new() };
@@ -395,42 +418,104 @@ impl Score {
     }
 }
 
+/// Where a site stands as seen from a stack.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Standpoint {
+    /// In the user function at this depth.
+    OnStack(usize),
+    /// In a function that the one at this depth calls.
+    Called(usize),
+}
+
+/// Where a site stands; `None` where the stack has nothing to do with it.
+fn standpoint(known: &Knowledge<'_, '_>, view: &View<'_>, site: &Site) -> Option<Standpoint> {
+    let facts = known.graph.facts;
+    let name = normalize(&site.function).into_owned();
+    if let Some(depth) = view.users.iter().position(|user| *user == name) {
+        return Some(Standpoint::OnStack(depth));
+    }
+    let starts: Vec<u64> = site.functions.iter().filter_map(|&at| Some(facts.functions.get(at)?.body.ranges.first()?.0)).collect();
+    let depth_of = |frames: &[Frame<'_>]| {
+        frames.iter().find_map(|frame| {
+            let caller = normalize(&function_name(&frame.name.path)).into_owned();
+            view.users.iter().position(|user| *user == caller)
+        })
+    };
+    let called = view.functions.iter().filter_map(|&index| {
+        let function = &facts.functions[index];
+        // Inlined into it, or called by it.
+        let inlined = function.body.inlined.iter().filter_map(|inlined| {
+            let is_it = normalize(&function_name(&facts.names[inlined.name as usize].path)) == name;
+            is_it.then(|| depth_of(&chain(facts, function, inlined.parent))).flatten()
+        });
+        let steps = function.code.iter().flat_map(|code| &code.steps);
+        let direct = steps
+            .filter(|step| matches!(step.flow, Flow::Call(Some(target)) if starts.contains(&target)))
+            .filter_map(|step| depth_of(&chain(facts, function, innermost(function, step.at))));
+        inlined.chain(direct).min()
+    });
+    called.min().map(Standpoint::Called)
+}
+
+/// Whether what is allocated below the function at `depth` can be what that function hands to the site: a function on the way
+/// gives it back, takes the place for it, or is one of its type's own; or its holder was alive.
+fn hands_over(known: &Knowledge<'_, '_>, view: &View<'_>, site: &Site, depth: usize) -> bool {
+    let (facts, key) = (known.graph.facts, type_name::key(&site.type_name));
+    if depth == 0 || view.growing.contains(&key) || lost_block(site).is_some_and(|block| view.growing.contains(&type_name::key(block))) {
+        return true;
+    }
+    let holds = |name: &str| type_name::key(name) == key || closure(known.graph, name).0.contains(&key);
+    let own = |user: &str| type_name::split_path(user).is_some_and(|(owner, _)| owner == type_name::base(&site.type_name));
+    let pointee = |name: &str| type_name::split_pointer(name).map_or_else(|| name.to_owned(), |(_, inside)| inside.to_owned());
+    let shares = |name: &str| {
+        let base = type_name::base(name);
+        ["::Arc", "::Rc", "Guard"].iter().any(|end| base.ends_with(end))
+    };
+    let on_the_way = &view.users[..depth];
+    on_the_way.iter().any(|user| own(user))
+        || view.people.iter().filter(|person| on_the_way.contains(&person.user)).any(|person| {
+            let returned = facts.names[person.name as usize].returns;
+            let parameters =
+                facts.functions[person.function].body.locals.iter().filter(|local| local.is_parameter && local.frame == person.frame);
+            returned.is_some_and(|id| holds(&facts.types.name(id)))
+                || parameters.into_iter().any(|local| holds(&pointee(&facts.types.name(local.type_id))))
+        })
+        || view.alive.iter().any(|(user, alive)| match view.users.iter().position(|other| other == user) {
+            // What is whole already is not being made.
+            Some(at) if at == depth => type_name::key(alive) != key && !shares(alive) && holds(alive),
+            Some(at) if at < depth => !shares(alive) && holds(alive),
+            _ => false,
+        })
+}
+
+/// The block that a site gives away with the value: `Box<T>` of `Box::into_raw`.
+fn lost_block(site: &Site) -> Option<&str> {
+    match &site.owns {
+        Owns::Yes(via) if site.kind.loses_its_own_block() => Some(&via.owner),
+        _ => None,
+    }
+}
+
+/// Keys of everything that a site loses; and whether a trait object ends it.
+fn lost(known: &Knowledge<'_, '_>, site: &Site) -> (HashSet<String, FxBuildHasher>, bool) {
+    let (mut inside, objects) = closure(known.graph, &site.type_name);
+    inside.insert(type_name::key(&site.type_name));
+    inside.extend(lost_block(site).into_iter().flat_map(equivalents));
+    (inside, objects)
+}
+
 fn score(known: &Knowledge<'_, '_>, view: &View<'_>, site: &Site, inside: &HashSet<String, FxBuildHasher>, objects: bool) -> Option<Score> {
     if view.arena {
         return None; // sites do not explain chunks, owners do
     }
-    let facts = known.graph.facts;
-    let name = normalize(&site.function).into_owned();
-    let place = match view.users.iter().position(|user| *user == name) {
-        Some(depth) => (ON_STACK - FURTHER_OUT * depth as f64, "its function is on the stack"),
-        None => {
-            // Called by a function of the stack, out of line or inlined into it.
-            let called = view.functions.iter().any(|&index| {
-                let function = &facts.functions[index];
-                let inlined = function.body.inlined.iter().any(|inlined| {
-                    let callee = normalize(&function_name(&facts.names[inlined.name as usize].path)) == name;
-                    let caller = chain(facts, function, inlined.parent)
-                        .first()
-                        .map(|frame| normalize(&function_name(&frame.name.path)).into_owned());
-                    callee && caller.is_some_and(|caller| view.users.contains(&caller))
-                });
-                let starts: Vec<u64> =
-                    site.functions.iter().filter_map(|&at| Some(facts.functions.get(at)?.body.ranges.first()?.0)).collect();
-                let direct = function
-                    .code
-                    .iter()
-                    .flat_map(|code| &code.steps)
-                    .any(|step| matches!(step.flow, Flow::Call(Some(target)) if starts.contains(&target)));
-                inlined || direct
-            });
-            called.then_some((IN_CALLEE, "a function of the stack calls its function"))?
-        }
+    let place = match standpoint(known, view, site)? {
+        Standpoint::OnStack(depth) => (ON_STACK - FURTHER_OUT * depth as f64, "its function is on the stack"),
+        Standpoint::Called(depth) if hands_over(known, view, site, depth) => (IN_CALLEE, "a function of the stack calls its function"),
+        Standpoint::Called(_) => return None,
     };
     let fits = if view.growing.is_empty() {
         (0.0, "what grows has no type")
-    } else if view.growing.iter().any(|key| inside.contains(key))
-        || site.kind.loses_its_own_block() && view.growing.contains(&type_name::key(&site.type_name))
-    {
+    } else if view.growing.iter().any(|key| inside.contains(key)) {
         (INSIDE, "what grows is inside the lost type")
     } else if objects {
         (BEHIND_OBJECT, "what grows may be behind a trait object in the lost type")
