@@ -4,7 +4,7 @@
 //! tables, of two builds for instance, may stand in one [`Profile`]; a format that merges by name merges them.
 
 use crate::analysis::estimate::{Estimated, unsample};
-use crate::analysis::filter::Filter;
+use crate::analysis::filter::{Filter, Measure};
 use crate::model::frame::{Frame, ModuleId, NameId, Names, Role, Symbols};
 use crate::model::heap::{HeapProfile, Sampled, Sampling};
 use crate::model::mapping::AddressSpace;
@@ -143,6 +143,12 @@ impl ExportSample {
     pub fn of(live: Amount, accumulated: Amount) -> Self {
         ExportSample { stack: 0..0, thread: None, live, accumulated }
     }
+
+    /// The number that `measure` looks at.
+    pub fn number(&self, measure: Measure) -> i64 {
+        let amount = if measure.is_accumulated() { self.accumulated } else { self.live };
+        if measure.is_objects() { amount.objects } else { amount.bytes }
+    }
 }
 
 impl Profile {
@@ -170,6 +176,56 @@ impl Profile {
     /// A text, where there is one.
     pub fn text(&self, name: Option<NameId>) -> Option<&str> {
         name.map(|name| self.names.get(name))
+    }
+
+    /// Leaves out frames that are not `visible`, and with `cut` the callers of the outermost frame that `begins`.
+    pub(super) fn rewrite(&mut self, visible: impl Fn(u32) -> bool, cut: bool, begins: impl Fn(u32) -> bool) {
+        let locations = std::mem::take(&mut self.locations);
+        let lines = std::mem::take(&mut self.lines);
+        let stacks = std::mem::take(&mut self.stacks);
+        let lines_of = |location: u32| {
+            let range = &locations[location as usize].lines;
+            &lines[range.start as usize..range.end as usize]
+        };
+        // A location with its first frames, by their number; `None` where none is visible.
+        let mut rewritten: HashMap<(u32, usize), Option<u32>, FxBuildHasher> = HashMap::default();
+        let mut known: HashMap<(u32, u32), Range<u32>, FxBuildHasher> = HashMap::default();
+        let mut samples = std::mem::take(&mut self.samples);
+        for sample in &mut samples {
+            let range = sample.stack.clone();
+            if let Some(known) = known.get(&(range.start, range.end)) {
+                sample.stack = known.clone();
+                continue;
+            }
+            let path = &stacks[range.start as usize..range.end as usize];
+            let matches =
+                path.iter().enumerate().filter_map(|(at, &location)| Some((at, lines_of(location).iter().rposition(|&f| begins(f))?)));
+            let last = if cut { matches.last() } else { None };
+            let start = self.stacks.len() as u32;
+            for (at, &location) in path.iter().enumerate() {
+                let whole = lines_of(location);
+                let end = match last {
+                    _ if !cut => whole.len(),
+                    Some((outermost, _)) if at < outermost => whole.len(),
+                    Some((outermost, frame)) if at == outermost => frame + 1,
+                    _ => 0,
+                };
+                let new = *rewritten.entry((location, end)).or_insert_with(|| {
+                    let first = self.lines.len() as u32;
+                    self.lines.extend(whole[..end].iter().copied().filter(|&frame| visible(frame)));
+                    let lines = first..self.lines.len() as u32;
+                    let old = &locations[location as usize];
+                    (!lines.is_empty()).then(|| {
+                        self.locations.push(Location { address: old.address, mapping: old.mapping, lines });
+                        self.locations.len() as u32 - 1
+                    })
+                });
+                self.stacks.extend(new);
+            }
+            sample.stack = start..self.stacks.len() as u32;
+            known.insert((range.start, range.end), sample.stack.clone());
+        }
+        self.samples = samples;
     }
 
     /// Sum over all samples: live, accumulated.
@@ -382,7 +438,7 @@ pub fn add_dump(builder: &mut Builder, dump: &Dump<'_>, filter: &Filter) {
     let mut source = builder.source(dump.stacks, dump.symbols, &dump.heap.mappings);
     let estimates = by_stack(dump, sampling);
     if dump.heap.thread_samples.is_empty() {
-        for (stack, (live, accumulated)) in estimates {
+        for (stack, (live, accumulated)) in estimates.into_iter().filter(|_| filter.thread.is_none()) {
             builder.add(&mut source, stack, None, live, accumulated);
         }
         return;
@@ -391,15 +447,22 @@ pub fn add_dump(builder: &mut Builder, dump: &Dump<'_>, filter: &Filter) {
     for part in &dump.heap.thread_samples {
         shares.entry(part.stack).or_default().push((part.thread, part.live, part.accumulated));
     }
-    let names: Vec<String> = dump.heap.threads.iter().map(|t| t.name.clone().unwrap_or_else(|| format!("t{}", t.uid))).collect();
+    let threads = &dump.heap.threads;
+    let names: Vec<String> = threads.iter().map(|t| t.name.clone().unwrap_or_else(|| format!("t{}", t.uid))).collect();
+    let wanted: Vec<bool> = threads.iter().map(|t| filter.thread_fits(t.uid, t.name.as_deref())).collect();
     for (stack, (live, accumulated)) in estimates {
         let Some(parts) = shares.get(&stack) else {
-            builder.add(&mut source, stack, None, live, accumulated);
+            if filter.thread.is_none() {
+                builder.add(&mut source, stack, None, live, accumulated);
+            }
             continue;
         };
         let lives = split(live, parts.iter().map(|part| part.1));
         let accumulateds = split(accumulated, parts.iter().map(|part| part.2));
         for (((thread, ..), live), accumulated) in parts.iter().zip(lives).zip(accumulateds) {
+            if !wanted.get(*thread as usize).copied().unwrap_or(filter.thread.is_none()) {
+                continue;
+            }
             let thread = names.get(*thread as usize).map(|name| builder.thread(name));
             builder.add(&mut source, stack, thread, live, accumulated);
         }

@@ -107,6 +107,12 @@ impl Filter {
         options
     }
 
+    /// Whether it leaves out whole stacks.
+    pub fn chooses_stacks(&self) -> bool {
+        let expressions = self.focus.is_some() || self.ignore.is_some() || self.show_from.is_some();
+        expressions || self.crate_name.is_some() || self.min_size.is_some() || self.max_size.is_some()
+    }
+
     /// Whether numbers by thread are needed.
     pub fn needs_threads(&self) -> bool {
         self.thread.is_some()

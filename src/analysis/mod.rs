@@ -7,6 +7,7 @@ pub mod estimate;
 pub mod explain;
 pub mod explorer;
 pub mod export;
+pub mod export_filter;
 pub mod filter;
 pub mod finding;
 pub mod gate;

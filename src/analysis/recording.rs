@@ -3,7 +3,8 @@
 
 use crate::analysis::estimate::unsample;
 use crate::analysis::export::{Amount, Builder, Profile};
-use crate::analysis::filter::Filter;
+use crate::analysis::export_filter::kept;
+use crate::analysis::filter::{Filter, Measure};
 use crate::model::frame::Symbols;
 use crate::model::mapping::AddressSpace;
 use crate::model::snapshot::{Snapshot, TimeSource};
@@ -62,10 +63,12 @@ pub fn recording(timeline: &Timeline, symbols: &Symbols, filter: &Filter, title:
     for (at, snapshot) in snapshots.iter().enumerate() {
         let Some(heap) = &snapshot.heap else { continue };
         let sampling = filter.sampling(heap);
+        let keep = filter.chooses_stacks().then(|| kept(&timeline.stacks, symbols, heap, filter, Measure::InuseSpace));
         let mut amounts: HashMap<u32, Amount, FxBuildHasher> = HashMap::default();
         for sample in &heap.samples {
             let amount = Amount::of(&unsample(sample.live, sampling));
-            if !amount.is_zero() {
+            let wanted = keep.as_ref().is_none_or(|keep| keep.get(sample.stack.index()).copied().unwrap_or(false));
+            if wanted && !amount.is_zero() {
                 let id = *known.entry(sample.stack).or_insert_with(|| builder.stack(&mut source, sample.stack));
                 let sum = amounts.entry(id).or_default();
                 *sum = *sum + amount;
@@ -83,14 +86,9 @@ pub fn recording(timeline: &Timeline, symbols: &Symbols, filter: &Filter, title:
         }
         counters.push(Counter { name: "live heap", description: "Live bytes, estimated from the profile.", levels });
     }
-    Recording {
-        profile: builder.finish(),
-        pid: timeline.process.pid,
-        start_unix_ms: timed.then_some(first),
-        times: times.collect(),
-        dumps,
-        counters,
-    }
+    let mut profile = builder.finish();
+    profile.restrict(filter);
+    Recording { profile, pid: timeline.process.pid, start_unix_ms: timed.then_some(first), times: times.collect(), dumps, counters }
 }
 
 /// What the kernel and the allocator say of the process as a whole.

@@ -134,6 +134,15 @@ impl Paths {
         }
     }
 
+    /// Turns every path round: the innermost frame becomes the root.
+    pub fn reverse(&mut self) {
+        for item in &self.items {
+            if let Some(path) = self.steps.get_mut(item.start as usize..item.end as usize) {
+                path.reverse();
+            }
+        }
+    }
+
     /// The item of a new stack; left out beyond what 32 bits count.
     fn new_item(&mut self, walk: &Walk) -> u32 {
         if self.steps.len() + walk.places.len() >= u32::MAX as usize {

@@ -12,12 +12,10 @@ use std::io::Write;
 ///
 /// Names of large binaries are kept by build-id below $XDG_CACHE_HOME (else ~/.cache), at most 512 MiB,
 /// so that a second look is quick. It is never needed: --no-cache does without.
-///
-/// Examples:
-///   heaptriage cache clear
-///   heaptriage report capture/ --no-cache
 #[derive(Debug, Args)]
-#[command(verbatim_doc_comment)]
+#[command(after_long_help = "Examples:
+  heaptriage cache clear
+  heaptriage report capture/ --no-cache")]
 pub struct CacheArgs {
     #[command(subcommand)]
     action: Action,

@@ -28,12 +28,10 @@ const BASELINE: &str = "heaptriage/baseline/1";
 /// Growth and rates are compared by the lower bound of their 95 % interval, so that noise never fails a build. Without
 /// any limit, a leak of medium or high confidence fails. Exit code 0: all hold; 1: one failed; 2: the capture does not
 /// tell, or an error.
-///
-/// Examples:
-///   heaptriage check capture/ --max-growth 5MiB --max-rss 512MiB
-///   heaptriage check capture/ --max-rate 1KiB/requests --baseline heaptriage-baseline.json --format junit -o heap.xml
 #[derive(Debug, Args)]
-#[command(verbatim_doc_comment)]
+#[command(after_long_help = "Examples:
+  heaptriage check capture/ --max-growth 5MiB --max-rss 512MiB
+  heaptriage check capture/ --max-rate 1KiB/requests --baseline known.json --format junit -o a.xml")]
 pub struct CheckArgs {
     /// A capture directory, or dumps, smaps and statistics of one process.
     #[arg(required = true, value_name = "INPUT")]

@@ -1,17 +1,16 @@
 //! `convert`: a dump or a capture in the format of another tool.
 
+use super::args::{FilterArgs, SampleArgs, TimeArgs};
 use super::open::{self, Named};
 use super::output::{Format, Output};
 use super::symbols::SymbolArgs;
-use super::{Context, Outcome};
-use crate::analysis::export::{Builder, Dump, Profile, add_dump};
-use crate::analysis::filter::Filter;
+use super::{Context, Outcome, export};
+use crate::analysis::filter::{Filter, Measure};
 use crate::analysis::recording::recording;
 use crate::capture::OpenOptions;
-use crate::model::heap::{HeapProfile, Sampling};
-use crate::model::snapshot::{Part, Snapshot, TimeSource};
+use crate::model::heap::HeapProfile;
+use crate::model::snapshot::Snapshot;
 use crate::report::{callgrind, dot, firefox, pprof, speedscope, stacks_json};
-use crate::units::Bytes;
 use clap::{Args, ValueEnum};
 use flate2::{Compression, GzBuilder};
 use std::io::Write;
@@ -19,10 +18,12 @@ use std::path::{Path, PathBuf};
 
 /// Write a dump or a capture in the format of another tool: pprof, speedscope, Firefox Profiler, KCachegrind, Graphviz, Parquet.
 ///
-/// Every frame is kept and values are estimates (unsampled per stack). Of a capture the last dump is converted, unless
-/// --snapshot names another; the Firefox Profiler and Parquet get all of them over time.
+/// Frames are kept unless --hide, --show or --show-from name them (those of the allocator too), and values are estimates
+/// (unsampled per stack). --sample is the number of folded stacks, and what pprof shows first; other formats carry every
+/// number. Of a capture the last dump is converted, unless --snapshot names another; the Firefox Profiler and Parquet get
+/// all of them over time.
 #[derive(Debug, Args)]
-#[command(after_help = "Examples:
+#[command(after_long_help = "Examples:
   heaptriage convert 1763650000123.heap -o leak.pb.gz && go tool pprof -http=: leak.pb.gz
   heaptriage convert capture/ --to firefox -o leak.firefox.json.gz")]
 pub struct ConvertArgs {
@@ -41,12 +42,15 @@ pub struct ConvertArgs {
     /// Tell threads apart, where the dump does.
     #[arg(long)]
     threads: bool,
-    /// Numbers as sampled, without undoing the sampling.
-    #[arg(long)]
-    raw_samples: bool,
     /// Leave out directories of paths, and thread names.
     #[arg(long)]
     redact: bool,
+    #[command(flatten)]
+    samples: SampleArgs,
+    #[command(flatten)]
+    filter: FilterArgs,
+    #[command(flatten)]
+    time: TimeArgs,
     #[command(flatten)]
     symbols: SymbolArgs,
 }
@@ -142,10 +146,22 @@ pub fn run(args: &ConvertArgs, context: &Context) -> anyhow::Result<Outcome> {
         To::Json | To::Speedscope | To::Firefox => Format::Json,
         To::Folded | To::Csv | To::Callgrind | To::Dot => Format::Folded,
     };
+    let filter = args.filter.filter(&args.samples)?;
+    if to == To::Firefox && (filter.thread.is_some() || args.samples.measure() != Measure::InuseSpace) {
+        anyhow::bail!(
+            "the Firefox Profiler gets live allocations of all threads\n  help: leave out --thread and --sample, or convert to another format"
+        );
+    }
+    #[cfg(feature = "parquet")]
+    if to == To::Parquet && (filter.echo().iter().any(|option| option != "--raw-samples") || args.samples.measure() != Measure::InuseSpace)
+    {
+        anyhow::bail!("Parquet gets every stack with all its numbers\n  help: leave out filters and --sample, and choose in the query");
+    }
     let mut output = Output::create(args.output.as_deref(), format)?;
-    let input = open::named(&args.inputs, &args.symbols, &OpenOptions { threads: args.threads })?;
+    let threads = args.threads || filter.needs_threads();
+    let mut input = open::named(&args.inputs, &args.symbols, &OpenOptions { threads })?;
+    args.time.apply(&mut input.timeline)?;
     context.notices(&input.notices);
-    let filter = Filter { raw_samples: args.raw_samples, ..Filter::default() };
     if compressed {
         let mut gzip = GzBuilder::new().write(&mut output, Compression::default());
         write(to, args, &input, &filter, &mut gzip)?;
@@ -169,10 +185,11 @@ fn write(to: To, args: &ConvertArgs, input: &Named, filter: &Filter, out: &mut i
         return Ok(out.write_all(&crate::fleet::single::write(&input.timeline, &input.symbols, only, filter.raw_samples)?)?);
     }
     let snapshot = pick(&input.timeline.snapshots, args.snapshot.as_deref())?;
-    let profile = profile(input, snapshot, filter, args.redact);
+    let measure = args.samples.measure();
+    let profile = export::profile(input, snapshot, (filter, measure), args.redact)?;
     match to {
-        To::Pprof => pprof::write(&profile, out)?,
-        To::Folded => stacks_json::write_folded(&profile, out)?,
+        To::Pprof => pprof::write(&profile, measure, out)?,
+        To::Folded => stacks_json::write_folded(&profile, measure, out)?,
         To::Speedscope => speedscope::write(&profile, out)?,
         To::Json => stacks_json::write(&profile, out)?,
         To::Csv => stacks_json::write_csv(&profile, out)?,
@@ -203,35 +220,6 @@ fn pick<'a>(snapshots: &'a [Snapshot], asked: Option<&str>) -> anyhow::Result<(&
         let more = if names.len() > 5 { format!(" and {} more", names.len() - 5) } else { String::new() };
         anyhow::anyhow!("no snapshot `{}` with a dump\n  help: there are {shown}{more}", crate::origin::printable(asked))
     })
-}
-
-/// One dump with what is known of it.
-fn profile(input: &Named, (snapshot, heap): (&Snapshot, &HeapProfile), filter: &Filter, redact: bool) -> Profile {
-    let process = input.timeline.process.name.as_deref().filter(|_| !redact);
-    let mut builder = Builder::new(process.unwrap_or(&snapshot.name), redact);
-    let about = builder.about();
-    about.unix_ms = is_timed(snapshot).then_some(snapshot.unix_ms);
-    about.comments = comments(snapshot, heap, filter, redact);
-    add_dump(&mut builder, &Dump { heap, stacks: &input.timeline.stacks, symbols: &input.symbols, keep: None }, filter);
-    builder.finish()
-}
-
-fn is_timed(snapshot: &Snapshot) -> bool {
-    !matches!(snapshot.time_source, TimeSource::Sequence | TimeSource::ArgumentOrder)
-}
-
-/// How the profile was made.
-fn comments(snapshot: &Snapshot, heap: &HeapProfile, filter: &Filter, redact: bool) -> Vec<String> {
-    let file = snapshot.file(Part::Heap).unwrap_or(&snapshot.name);
-    let file = if redact { "a heap dump" } else { file.rsplit('/').next().unwrap_or(file) };
-    let values = match (heap.sampling, filter.raw_samples) {
-        (Sampling::Exact, _) => "every allocation was recorded".to_owned(),
-        (Sampling::Interval(interval), true) => format!("values as sampled, 1 sample per {}, not scaled", Bytes::new(interval.get())),
-        (Sampling::Interval(interval), false) => {
-            format!("values are estimates: 1 sample per {}, scaled by 1/(1-exp(-size/interval)) per stack", Bytes::new(interval.get()))
-        }
-    };
-    vec![format!("heaptriage {} from {file}", env!("CARGO_PKG_VERSION")), values]
 }
 
 #[cfg(test)]

@@ -9,8 +9,9 @@ use super::view::ViewArgs;
 use super::{Context, Outcome, html, view};
 use crate::analysis::diff::{Change, DiffOptions, Match, independent, independent_change, same_process, total_of};
 use crate::analysis::export::{Builder, Dump, add_difference};
+use crate::analysis::export_filter;
 use crate::analysis::filter::{Filter, Measure};
-use crate::analysis::places::{By, NameMatch, Places, Shown, Walk};
+use crate::analysis::places::{By, NameMatch, Places, Shown};
 use crate::analysis::tree::Paths;
 use crate::capture::{self, OpenOptions, Opened};
 use crate::model::frame::{ModuleSymbols, Symbols};
@@ -253,7 +254,8 @@ fn show(sides: Sides, args: &ViewArgs, context: &Context) -> anyhow::Result<Outc
     sides.check_recorded(&filter, measure)?;
     let filters: Vec<String> = filter.echo().into_iter().chain(args.time.echo()).collect();
     if matches!(format, Format::Svg | Format::Folded) {
-        view::difference(&sides, format, by.by(), &filter, measure, filters, &mut output)?;
+        let plain = view::DrawingArgs::plain();
+        view::difference(&sides, format, by.by(), &filter, measure, filters, &plain, &mut output)?;
         output.finish()?;
         context.notices(&sides.notices());
         return Ok(Outcome::Done);
@@ -282,7 +284,7 @@ fn show(sides: Sides, args: &ViewArgs, context: &Context) -> anyhow::Result<Outc
             let base = html::Side { timeline: &sides.base.opened.timeline, symbols: &sides.base.symbols, at: sides.base_at };
             let named = sides.current();
             let current = html::Side { timeline: &named.opened.timeline, symbols: &named.symbols, at: sides.current_at };
-            html::dumps(&title, &text, Some(base), current, &filter, measure)?
+            html::dumps(&title, &text, Some(base), current, &filter, measure, html::Look::default())?
         }
         Format::Json => json::diff(&about, &table, &diff, all),
         Format::Csv => csv::diff(&about, &table, &diff, all),
@@ -301,24 +303,14 @@ fn side_name(named: &Named, at: usize) -> String {
     crate::origin::printable(name).into_owned()
 }
 
-/// Writes the difference as pprof: every frame, of the stacks that the filter keeps.
+/// Writes the difference as pprof: every frame that the filter does not name, of the stacks that it keeps.
 fn pprof_of(sides: &Sides, filter: &Filter, title: &str, about: &About<'_>, out: &mut Output) -> anyhow::Result<()> {
-    if filter.hide.is_some() || filter.show.is_some() || filter.show_from.is_some() || filter.thread.is_some() {
-        bail!(
-            "pprof is written with every frame and thread\n  help: pass -hide, -show, -show_from or -tagfocus to `go tool pprof` instead"
-        );
+    if filter.thread.is_some() {
+        bail!("a difference as pprof is of all threads\n  help: leave out --thread");
     }
     let current = sides.current();
     let kept = |named: &Named, heap: &HeapProfile| {
-        let mut table = Places::new(crate::analysis::places::By::Function, NameMatch::Exact);
-        let stacks = &named.opened.timeline.stacks;
-        let mut shown = Shown::new(&mut table, stacks, &named.symbols, filter);
-        let mut walk = Walk::default();
-        let mut keep: Vec<bool> = stacks.ids().map(|stack| shown.walk(stack, &table, &mut walk)).collect();
-        for sample in heap.samples.iter().filter(|sample| !filter.size_fits(sample.live)) {
-            keep[sample.stack.index()] = false;
-        }
-        keep
+        export_filter::kept(&named.opened.timeline.stacks, &named.symbols, heap, filter, Measure::InuseSpace)
     };
     let (base_heap, current_heap) = (sides.base.profile(sides.base_at)?, current.profile(sides.current_at)?);
     let (keep_base, keep_current) = (kept(&sides.base, base_heap), kept(current, current_heap));
@@ -332,5 +324,7 @@ fn pprof_of(sides: &Sides, filter: &Filter, title: &str, about: &About<'_>, out:
     let current =
         Dump { heap: current_heap, stacks: &current.opened.timeline.stacks, symbols: &current.symbols, keep: Some(&keep_current) };
     add_difference(&mut builder, &base, &current, filter);
-    Ok(crate::report::pprof::write(&builder.finish(), out)?)
+    let mut profile = builder.finish();
+    profile.restrict(filter);
+    Ok(crate::report::pprof::write(&profile, Measure::InuseSpace, out)?)
 }

@@ -18,6 +18,9 @@ const ROWS: usize = 5;
 
 /// From one process to thousands: a Parquet dataset of many captures, and the queries for it.
 #[derive(Debug, Args)]
+#[command(after_long_help = "Examples:
+  heaptriage fleet report --root /srv/fleet
+  heaptriage fleet sql leaks > leaks.sql")]
 pub struct FleetArgs {
     #[command(subcommand)]
     command: FleetCommand,

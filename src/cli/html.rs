@@ -43,6 +43,15 @@ pub struct Side<'a> {
     pub at: usize,
 }
 
+/// How a page begins, beside what the filter says.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Look {
+    /// Stacks turned round.
+    pub reverse: bool,
+    /// Differences in orange and purple.
+    pub safe_colors: bool,
+}
+
 /// The page of one dump, or of two that are compared: of one process (`base.timeline` is that of `current`) or of two.
 /// `text` is what the command prints as text.
 ///
@@ -55,6 +64,7 @@ pub fn dumps(
     current: Side<'_>,
     filter: &Filter,
     measure: Measure,
+    look: Look,
 ) -> anyhow::Result<String> {
     let mut collect = Collect::new(false);
     let empty = AddressSpace::default();
@@ -99,6 +109,8 @@ pub fn dumps(
         krate: filter.crate_name.clone().unwrap_or_default(),
         all_frames: filter.all_frames,
         icicle: true,
+        reverse: look.reverse,
+        safe_colors: look.safe_colors,
     };
     let lines: Vec<String> = text.lines().map(str::to_owned).collect();
     let mut blocks = vec![Block::Title(title.to_owned())];

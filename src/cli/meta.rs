@@ -1,10 +1,16 @@
 //! `completions` and `man`: made from the same clap definition as the help.
 
 use super::{Cli, Outcome};
-use clap::{Args, CommandFactory};
+use anyhow::Context as _;
+use clap::{Args, Command, CommandFactory};
+use std::io::Write;
+use std::path::PathBuf;
 
 /// Arguments of `completions`.
 #[derive(Debug, Args)]
+#[command(after_long_help = "Examples:
+  heaptriage completions bash > ~/.local/share/bash-completion/completions/heaptriage
+  heaptriage completions fish > ~/.config/fish/completions/heaptriage.fish")]
 pub struct CompletionsArgs {
     /// Shell to write the script for.
     shell: clap_complete::Shell,
@@ -12,18 +18,68 @@ pub struct CompletionsArgs {
 
 /// Arguments of `man`.
 #[derive(Debug, Args)]
-pub struct ManArgs {}
+#[command(after_long_help = "Examples:
+  heaptriage man diff | man -l -
+  heaptriage man --dir ~/.local/share/man/man1")]
+pub struct ManArgs {
+    /// A command; without one the page of the program.
+    #[arg(value_name = "COMMAND")]
+    command: Option<String>,
+    /// Write the pages of the program and of all its commands into this directory instead.
+    #[arg(long, value_name = "DIR", conflicts_with = "command")]
+    dir: Option<PathBuf>,
+}
 
 /// Prints a completion script.
+///
+/// # Errors
+/// Those of standard output.
 pub fn completions(args: &CompletionsArgs) -> anyhow::Result<Outcome> {
     let mut script = Vec::new();
     clap_complete::generate(args.shell, &mut Cli::command(), "heaptriage", &mut script);
-    std::io::Write::write_all(&mut std::io::stdout(), &script)?;
+    std::io::stdout().write_all(&script)?;
     Ok(Outcome::Done)
 }
 
-/// Prints the manual page, in roff.
-pub fn man(_: &ManArgs) -> anyhow::Result<Outcome> {
-    clap_mangen::Man::new(Cli::command()).render(&mut std::io::stdout())?;
+/// Prints a manual page in roff, or writes all of them.
+///
+/// # Errors
+/// No such command, or a file that cannot be written.
+pub fn man(args: &ManArgs) -> anyhow::Result<Outcome> {
+    let mut cli = Cli::command();
+    cli.build();
+    if let Some(directory) = &args.dir {
+        let shown = || crate::origin::printable(&directory.to_string_lossy()).into_owned();
+        std::fs::create_dir_all(directory).with_context(|| format!("cannot write to {}", shown()))?;
+        let mut written = 0;
+        for command in [&cli].into_iter().chain(cli.get_subcommands()) {
+            let path = directory.join(format!("{}.1", name(command)));
+            std::fs::write(&path, page(command)?).with_context(|| format!("cannot write to {}", shown()))?;
+            written += 1;
+        }
+        writeln!(std::io::stdout(), "{written} pages written to {}", shown())?;
+        return Ok(Outcome::Done);
+    }
+    let command = match &args.command {
+        None => &cli,
+        Some(asked) => cli.find_subcommand(asked).with_context(|| {
+            let names: Vec<&str> = cli.get_subcommands().map(Command::get_name).collect();
+            format!("there is no command `{}`\n  help: commands are {}", crate::origin::printable(asked), names.join(", "))
+        })?,
+    };
+    std::io::stdout().write_all(&page(command)?)?;
     Ok(Outcome::Done)
+}
+
+/// `heaptriage-diff`; the program itself `heaptriage`.
+fn name(command: &Command) -> String {
+    if command.get_name() == "heaptriage" { "heaptriage".to_owned() } else { format!("heaptriage-{}", command.get_name()) }
+}
+
+fn page(command: &Command) -> anyhow::Result<Vec<u8>> {
+    let mut page = Vec::new();
+    let title = name(command);
+    let command = command.clone().display_name(title.clone());
+    clap_mangen::Man::new(command).title(title.to_uppercase()).section("1").render(&mut page)?;
+    Ok(page)
 }

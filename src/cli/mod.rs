@@ -10,14 +10,17 @@ pub mod check;
 pub mod convert;
 pub mod diff;
 pub mod doctor;
+pub mod export;
 pub mod fleet;
 pub mod gauges;
+pub mod help;
 mod html;
 pub mod load;
 pub mod meta;
 pub mod open;
 pub mod output;
 pub mod owners;
+pub mod push;
 pub mod record;
 pub mod report;
 pub mod rss;
@@ -49,6 +52,7 @@ pub const EXIT_ERROR: u8 = 2;
 /// Heap-profile analysis and leak triage: is it a leak, and whose?
 #[derive(Debug, Parser)]
 #[command(name = "heaptriage", version, about, propagate_version = true, arg_required_else_help = true, max_term_width = 100)]
+#[command(disable_help_subcommand = true, after_help = help::topics(), after_long_help = help::examples())]
 pub struct Cli {
     #[command(flatten)]
     global: Global,
@@ -113,7 +117,7 @@ impl Context {
 /// The subcommands, one line each.
 #[derive(Debug, Subcommand)]
 enum Command {
-    Convert(convert::ConvertArgs),
+    Convert(Box<convert::ConvertArgs>),
     /// Show where the resident memory is, over time.
     Rss(rss::RssArgs),
     /// Is profiling on and useful? What to set, and what to capture next.
@@ -144,12 +148,15 @@ enum Command {
     Fleet(fleet::FleetArgs),
     /// Look after the cache of symbols.
     Cache(cache::CacheArgs),
+    Push(Box<push::PushArgs>),
     /// Print the JSON Schema of an output.
     Schema(schema::SchemaArgs),
     /// Print a completion script for a shell.
     Completions(meta::CompletionsArgs),
-    /// Print the manual page.
+    /// Print the manual page of the program or of a command.
     Man(meta::ManArgs),
+    /// Print the help of a command, or a page about an idea.
+    Help(help::HelpArgs),
 }
 
 /// Parses the arguments, runs the command and turns the outcome into an exit code.
@@ -186,6 +193,8 @@ pub fn main() -> ExitCode {
         Command::Schema(args) => schema::run(&args, &context),
         Command::Completions(args) => meta::completions(&args),
         Command::Man(args) => meta::man(&args),
+        Command::Push(args) => push::run(&args, &context),
+        Command::Help(args) => help::run(&args),
     };
     match result {
         Ok(Outcome::Done) => ExitCode::SUCCESS,
@@ -215,5 +224,58 @@ mod tests {
     #[test]
     fn the_command_line_is_consistent() {
         Cli::command().debug_assert();
+    }
+
+    /// Command lines below `Examples:` in a help text, without what a shell does beside them.
+    fn examples(help: &str) -> Vec<String> {
+        let after = help.split_once("Examples:").map_or("", |(_, after)| after);
+        let lines = after
+            .lines()
+            .map(str::trim)
+            .map(|line| line.strip_prefix("sudo ").unwrap_or(line))
+            .filter(|line| line.starts_with("heaptriage "));
+        lines
+            .flat_map(|line| line.split(" && "))
+            .filter(|part| part.starts_with("heaptriage "))
+            .map(|part| {
+                let part = part.split(" | ").next().unwrap_or(part);
+                part.split(" > ").next().unwrap_or(part).to_owned()
+            })
+            .collect()
+    }
+
+    /// Words as a shell splits them.
+    fn words(line: &str) -> Vec<String> {
+        let (mut words, mut word, mut quote) = (Vec::new(), String::new(), None);
+        for c in line.chars() {
+            match (c, quote) {
+                (c, Some(q)) if c == q => quote = None,
+                (c, Some(_)) => word.push(c),
+                ('\'' | '"', None) => quote = Some(c),
+                (' ', None) if !word.is_empty() => words.push(std::mem::take(&mut word)),
+                (' ', None) => {}
+                (c, None) => word.push(c),
+            }
+        }
+        words.extend((!word.is_empty()).then_some(word));
+        words
+    }
+
+    #[test]
+    fn every_help_ends_with_two_examples_that_are_taken() {
+        let mut cli = Cli::command();
+        cli.build();
+        for command in cli.get_subcommands().cloned().chain([Cli::command()]) {
+            let help = command.clone().render_long_help().to_string();
+            let found = examples(&help);
+            assert!(found.len() >= 2, "`{}` has {} examples:\n{help}", command.get_name(), found.len());
+            for example in found {
+                // What a shell fills in is a number here.
+                let line = example.replace("$(pidof indexer)", "4121").replace("$(pidof quarryd)", "4121");
+                if let Err(error) = Cli::try_parse_from(words(&line)) {
+                    panic!("`{}`: {example}\n{error}", command.get_name());
+                }
+            }
+        }
     }
 }

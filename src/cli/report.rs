@@ -27,6 +27,9 @@ const SUSPECTS: usize = 3;
 
 /// Is it a leak, whose is it, and what now: verdict, where the memory is, suspects with evidence, growth that is none.
 #[derive(Debug, Args)]
+#[command(after_long_help = "Examples:
+  heaptriage report capture/
+  heaptriage report capture/ --binary target/release/indexer --format html -o leak.html")]
 pub struct ReportArgs {
     /// A capture directory, or dumps, smaps and statistics of one process, or `-`.
     #[arg(required_unless_present = "list_detectors", value_name = "INPUT")]

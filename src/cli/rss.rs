@@ -14,7 +14,8 @@ use std::path::PathBuf;
 const EXAMPLES: &str = "\
 Examples:
   heaptriage rss capture/
-  while sleep 10; do date +%s; cat /proc/4121/smaps; done > series.txt &  heaptriage rss series.txt --format svg -o rss.svg";
+  while sleep 10; do date +%s; cat /proc/4121/smaps; done > series.txt
+  heaptriage rss series.txt --format svg -o rss.svg";
 
 /// Arguments of `rss`.
 #[derive(Debug, Args)]

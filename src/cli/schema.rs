@@ -8,6 +8,9 @@ use std::io::Write;
 
 /// Arguments of `schema`.
 #[derive(Debug, Args)]
+#[command(after_long_help = "Examples:
+  heaptriage schema top
+  heaptriage schema diff > diff.schema.json")]
 pub struct SchemaArgs {
     /// Which output.
     #[arg(value_parser = PossibleValuesParser::new(SCHEMAS.map(|(name, _)| name)))]

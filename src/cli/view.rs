@@ -10,9 +10,10 @@ use crate::analysis::filter::{Filter, Measure};
 use crate::analysis::peek;
 use crate::analysis::places::{By, NameMatch, Places, Shown};
 use crate::analysis::tree::{self, Paths, Which};
+use crate::report::views::palette::Palette;
 use crate::report::views::{About, calls, folded, svg, text};
 use anyhow::Context as _;
-use clap::Args;
+use clap::{Args, ValueEnum};
 use regex::Regex;
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -96,7 +97,7 @@ pub struct ListArgs {
 #[derive(Debug, Args)]
 #[command(after_long_help = "Examples:
   heaptriage flamegraph jeprof.4121.0.f.heap -o heap.svg
-  heaptriage flamegraph now.heap --base before.heap -o growth.svg")]
+  heaptriage flamegraph now.heap --base before.heap --icicle --by crate --palette safe -o growth.svg")]
 pub struct FlamegraphArgs {
     /// A heap dump, or a capture of which the last dump is taken.
     #[arg(required = true, value_name = "INPUT")]
@@ -105,7 +106,70 @@ pub struct FlamegraphArgs {
     #[arg(long, value_name = "BASE", visible_alias = "diff_base")]
     base: Option<PathBuf>,
     #[command(flatten)]
+    drawing: DrawingArgs,
+    #[command(flatten)]
     view: ViewArgs,
+}
+
+/// How a flamegraph is drawn.
+#[derive(Debug, Default, Args)]
+#[command(next_help_heading = "Drawing")]
+pub struct DrawingArgs {
+    /// Root at the top, callees below (a page begins that way).
+    #[arg(long)]
+    icicle: bool,
+    /// Turn stacks round: functions that allocate at the root, their callers upon them.
+    #[arg(long, visible_alias = "inverted")]
+    reverse: bool,
+    /// Leave out frames narrower than this, in pixels of an SVG 1,180 wide.
+    #[arg(long, value_name = "PIXELS", default_value_t = svg::LEAST_WIDTH, alias = "minwidth")]
+    min_width: f64,
+    /// Title instead of what it is of.
+    #[arg(long, value_name = "TEXT")]
+    title: Option<String>,
+    /// Colors.
+    #[arg(long, value_name = "NAME", default_value = "role", alias = "colors")]
+    palette: PaletteKind,
+}
+
+/// Colors of flamegraphs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+enum PaletteKind {
+    /// By whose code it is: own, dependencies, library. Differences: red grew, blue shrank.
+    #[default]
+    Role,
+    /// One color a crate. Differences: red grew, blue shrank.
+    Crate,
+    /// Told apart with any color vision. Differences: orange grew, purple shrank.
+    #[value(alias = "colorblind", alias = "colourblind")]
+    Safe,
+}
+
+impl DrawingArgs {
+    /// As it is drawn unless asked otherwise.
+    pub fn plain() -> Self {
+        DrawingArgs { min_width: svg::LEAST_WIDTH, ..DrawingArgs::default() }
+    }
+
+    fn drawing(&self) -> svg::Drawing {
+        let palette = match self.palette {
+            PaletteKind::Role => Palette::Role,
+            PaletteKind::Crate => Palette::Crate,
+            PaletteKind::Safe => Palette::Safe,
+        };
+        svg::Drawing { title: self.title.clone(), palette, icicle: self.icicle, reverse: self.reverse }
+    }
+
+    /// The least share of the whole that is drawn.
+    fn least(&self) -> anyhow::Result<f64> {
+        anyhow::ensure!((0.0..=1_180.0).contains(&self.min_width), "--min-width is a width in pixels, from 0 to 1180");
+        Ok(svg::share(self.min_width))
+    }
+
+    /// How a page begins.
+    fn start(&self) -> html::Look {
+        html::Look { reverse: self.reverse, safe_colors: self.palette == PaletteKind::Safe }
+    }
 }
 
 /// One dump, opened and named, with the options of its view.
@@ -246,7 +310,8 @@ fn source(file: &str, directories: &[PathBuf]) -> Option<Vec<String>> {
 
 /// Runs `flamegraph`.
 pub fn flamegraph(args: &FlamegraphArgs, context: &Context) -> anyhow::Result<Outcome> {
-    let view = &args.view;
+    let (view, drawing) = (&args.view, &args.drawing);
+    let least = drawing.least()?;
     if let Some(base) = &args.base {
         let format = view.output.format("flamegraph")?;
         let filter = view.filter.filter(&view.samples)?;
@@ -254,7 +319,7 @@ pub fn flamegraph(args: &FlamegraphArgs, context: &Context) -> anyhow::Result<Ou
         let pair = Pair { base: base.clone(), current: args.inputs.clone() };
         let sides = sides(&pair, filter.needs_threads(), &view.time, &view.symbols)?;
         let filters = filter.echo().into_iter().chain(view.time.echo()).collect();
-        difference(&sides, format, view.by.by(), &filter, view.samples.measure(), filters, &mut output)?;
+        difference(&sides, format, view.by.by(), &filter, view.samples.measure(), filters, drawing, &mut output)?;
         output.finish()?;
         context.notices(&sides.notices());
         return Ok(Outcome::Done);
@@ -264,26 +329,32 @@ pub fn flamegraph(args: &FlamegraphArgs, context: &Context) -> anyhow::Result<Ou
     let mut shown = Shown::new(&mut table, &ready.named.opened.timeline.stacks, &ready.named.symbols, &ready.filter);
     let mut paths = Paths::new(&table);
     paths.add(&table, &mut shown, ready.named.profile(ready.at)?, Which::Current, &ready.filter, ready.measure);
+    if drawing.reverse {
+        paths.reverse();
+    }
     let mut bytes = Vec::new();
     if ready.format == Format::Html {
         let about = view.about(&ready, table.by())?;
         let words = text::level_words(&about, &paths.total.1, paths.stacks);
-        let title = format!("heaptriage flamegraph: {}", ready.named.opened.timeline.snapshots[ready.at].name);
+        let name = || format!("heaptriage flamegraph: {}", ready.named.opened.timeline.snapshots[ready.at].name);
+        let title = drawing.title.clone().unwrap_or_else(name);
         let side = html::Side { timeline: &ready.named.opened.timeline, symbols: &ready.named.symbols, at: ready.at };
-        bytes = html::dumps(&title, &words, None, side, &ready.filter, ready.measure)?.into_bytes();
+        bytes = html::dumps(&title, &words, None, side, &ready.filter, ready.measure, drawing.start())?.into_bytes();
     } else if ready.format == Format::Folded {
         folded::write(&table, &paths, false, &mut bytes)?;
     } else {
         let about = view.about(&ready, table.by())?;
-        let tree = tree::build(&paths, &table, svg::LEAST_SHARE * paths.weight().current);
-        let caption =
-            svg::Caption { what: text::level_words(&about, &paths.total.1, paths.stacks), hidden: &shown.hidden(), matched: None };
+        let tree = tree::build(&paths, &table, least * paths.weight().current);
+        let look = drawing.drawing();
+        let what = text::level_words(&about, &paths.total.1, paths.stacks);
+        let caption = svg::Caption { what, hidden: &shown.hidden(), matched: None, look: &look };
         bytes = svg::flamegraph(&about, &table, &tree, &caption).into_bytes();
     }
     finish(ready, &bytes, context)
 }
 
 /// Writes a difference as a flamegraph or as folded stacks.
+#[allow(clippy::too_many_arguments, reason = "what is compared, what of it, and how it is drawn")]
 pub fn difference(
     sides: &Sides,
     format: Format,
@@ -291,8 +362,10 @@ pub fn difference(
     filter: &Filter,
     measure: Measure,
     filters: Vec<String>,
+    drawing: &DrawingArgs,
     output: &mut Output,
 ) -> anyhow::Result<()> {
+    let least = drawing.least()?;
     let (base, current) = (sides.base.profile(sides.base_at)?, sides.current().profile(sides.current_at)?);
     sides.check_recorded(filter, measure)?;
     let mut table = Places::new(by, sides.names());
@@ -311,13 +384,18 @@ pub fn difference(
             shown.hidden()
         }
     };
+    if drawing.reverse {
+        paths.reverse();
+    }
     if format == Format::Html {
         let name = |named: &Named, at: usize| named.opened.timeline.snapshots[at].name.clone();
-        let title = format!("heaptriage flamegraph: {} to {}", name(&sides.base, sides.base_at), name(sides.current(), sides.current_at));
+        let sides_named =
+            || format!("heaptriage flamegraph: {} to {}", name(&sides.base, sides.base_at), name(sides.current(), sides.current_at));
+        let title = drawing.title.clone().unwrap_or_else(sides_named);
         let base = html::Side { timeline: &sides.base.opened.timeline, symbols: &sides.base.symbols, at: sides.base_at };
         let now = sides.current();
         let now = html::Side { timeline: &now.opened.timeline, symbols: &now.symbols, at: sides.current_at };
-        let page = html::dumps(&title, &filters.join("\n"), Some(base), now, filter, measure)?;
+        let page = html::dumps(&title, &filters.join("\n"), Some(base), now, filter, measure, drawing.start())?;
         return Ok(output.write_all(page.as_bytes())?);
     }
     if format == Format::Folded {
@@ -325,9 +403,11 @@ pub fn difference(
     }
     let (modules, notices) = (sides.modules(), sides.notices());
     let about = sides.about(by, (measure, false), filters, &modules, &notices)?;
-    let tree = tree::build(&paths, &table, svg::LEAST_SHARE * paths.weight().larger());
+    let tree = tree::build(&paths, &table, least * paths.weight().larger());
     let change = sides.total_change(&paths, filter, measure)?;
-    let caption = svg::Caption { what: text::change_level_words(&about, &change), hidden: &hidden, matched: Some(sides.matched) };
+    let look = drawing.drawing();
+    let what = text::change_level_words(&about, &change);
+    let caption = svg::Caption { what, hidden: &hidden, matched: Some(sides.matched), look: &look };
     output.write_all(svg::flamegraph(&about, &table, &tree, &caption).as_bytes())?;
     Ok(())
 }

@@ -166,7 +166,18 @@ pub fn parse(bytes: &[u8]) -> Result<Parsed<RawPprof>, ParseError> {
             accumulated: (value(sample, columns.alloc_objects), value(sample, columns.alloc_space)),
         }
     });
-    let samples: Vec<RawSample> = samples.collect();
+    let mut samples: Vec<RawSample> = samples.collect();
+    // Without a count nothing could be estimated or shown; the bytes are known, and they must not get lost.
+    let mut uncounted = 0usize;
+    for (objects, bytes) in samples.iter_mut().flat_map(|sample| [&mut sample.live, &mut sample.accumulated]) {
+        if *objects == 0 && *bytes > 0 {
+            *objects = 1;
+            uncounted += 1;
+        }
+    }
+    if uncounted > 0 {
+        warnings.push(Warning::whole(format!("{uncounted} values have bytes and no number of objects: each counts as one object")));
+    }
     if negative > 0 {
         warnings.push(Warning::whole(format!("{negative} values are negative, as in a difference of two profiles, and are taken as 0")));
     }
@@ -273,6 +284,13 @@ mod tests {
             string_table: table,
             ..Default::default()
         }
+    }
+
+    #[test]
+    fn bytes_without_a_number_of_objects_are_kept() {
+        let parsed = parse(&profile(&[("inuse_space", "bytes")]).encode_to_vec()).unwrap();
+        assert_eq!(parsed.value.samples[0].live, (1, 3));
+        assert!(parsed.warnings.iter().any(|w| w.message.contains("each counts as one object")), "{:?}", parsed.warnings);
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! Analysis results to bytes: one renderer a format. Reports never compute.
 
 pub mod advice;
+mod base64;
 pub mod callgrind;
 pub mod cells;
 pub mod chart;
@@ -14,14 +15,17 @@ pub mod junit;
 pub mod markdown;
 pub mod ownership;
 pub mod pprof;
+pub mod push;
 pub mod rss;
 pub mod sarif;
 pub mod schemas;
+mod sha256;
 pub mod sites;
 pub mod slabs;
 pub mod speedscope;
 pub mod stacks_json;
 pub mod text;
+pub mod topic;
 pub mod trend;
 pub mod triage_document;
 pub mod triage_json;

@@ -10,6 +10,7 @@
 //! name has no line, so that a viewer that knows the binary by its build-id may still name it.
 
 use crate::analysis::export::{Amount, ExportFrame, ExportSample, Profile};
+use crate::analysis::filter::Measure;
 use crate::model::frame::Role;
 use crate::pprof_proto as proto;
 use flate2::{Compression, GzBuilder};
@@ -18,18 +19,18 @@ use prost::Message;
 use rustc_hash::FxBuildHasher;
 use std::io::Write;
 
-/// Writes the profile. The same profile gives the same bytes.
+/// Writes the profile; `measure` is what a viewer shows first. The same profile gives the same bytes.
 ///
 /// # Errors
 /// Those of the writer.
-pub fn write(profile: &Profile, out: impl Write) -> std::io::Result<()> {
+pub fn write(profile: &Profile, measure: Measure, out: impl Write) -> std::io::Result<()> {
     let mut gzip = GzBuilder::new().write(out, Compression::default());
-    gzip.write_all(&message(profile).encode_to_vec())?;
+    gzip.write_all(&message(profile, measure).encode_to_vec())?;
     gzip.finish()?.flush()
 }
 
 /// The uncompressed message.
-fn message(profile: &Profile) -> proto::Profile {
+fn message(profile: &Profile, measure: Measure) -> proto::Profile {
     let mut texts = Texts::default();
     texts.id("");
     let kinds: &[(&str, &str)] = match profile.accumulated {
@@ -47,7 +48,7 @@ fn message(profile: &Profile) -> proto::Profile {
         period_type: Some(proto::ValueType { r#type: texts.id("space"), unit: texts.id("bytes") }),
         period: i64::try_from(profile.interval).unwrap_or(i64::MAX),
         time_nanos: profile.unix_ms.map_or(0, |ms| ms.saturating_mul(1_000_000)),
-        default_sample_type: texts.id("inuse_space"),
+        default_sample_type: texts.id(if measure.is_accumulated() && !profile.accumulated { "inuse_space" } else { measure.word() }),
         drop_frames: drop_frames(profile).map_or(0, |frames| texts.id(&frames)),
         comment: profile.comments.iter().map(|comment| texts.id(comment)).collect(),
         ..proto::Profile::default()
@@ -189,9 +190,9 @@ mod tests {
 
     fn written(threads: bool) -> proto::Profile {
         let mut bytes = Vec::new();
-        write(&profile(threads, false), &mut bytes).unwrap();
+        write(&profile(threads, false), Measure::InuseSpace, &mut bytes).unwrap();
         let mut again = Vec::new();
-        write(&profile(threads, false), &mut again).unwrap();
+        write(&profile(threads, false), Measure::InuseSpace, &mut again).unwrap();
         assert_eq!(bytes, again, "no clock in it");
         let mut plain = Vec::new();
         flate2::read::GzDecoder::new(&bytes[..]).read_to_end(&mut plain).unwrap();

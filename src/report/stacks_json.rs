@@ -10,6 +10,7 @@
 use super::cells::cell;
 use super::wire::{TOOL, Tool};
 use crate::analysis::export::{ExportSample, Profile};
+use crate::analysis::filter::Measure;
 use crate::origin::printable;
 use serde::Serialize;
 use std::io::Write;
@@ -122,19 +123,19 @@ pub fn write_csv(profile: &Profile, mut out: impl Write) -> std::io::Result<()> 
     out.flush()
 }
 
-/// Writes folded stacks, one line a stack, as inferno and flamegraph.pl read them: positive bytes only, unless the
+/// Writes folded stacks, one line a stack, as inferno and flamegraph.pl read them: positive numbers only, unless the
 /// profile is a difference, whose falls stand with their sign.
 ///
 /// # Errors
 /// Those of the writer.
-pub fn write_folded(profile: &Profile, mut out: impl Write) -> std::io::Result<()> {
+pub fn write_folded(profile: &Profile, measure: Measure, mut out: impl Write) -> std::io::Result<()> {
     let mut lines: std::collections::BTreeMap<String, i64> = std::collections::BTreeMap::new();
     for sample in &profile.samples {
         let sum = lines.entry(line(profile, sample)).or_default();
-        *sum = sum.saturating_add(sample.live.bytes);
+        *sum = sum.saturating_add(sample.number(measure));
     }
-    for (stack, bytes) in lines.iter().filter(|(_, bytes)| **bytes > 0 || (profile.difference && **bytes != 0)) {
-        writeln!(out, "{stack} {bytes}")?;
+    for (stack, number) in lines.iter().filter(|(_, number)| **number > 0 || (profile.difference && **number != 0)) {
+        writeln!(out, "{stack} {number}")?;
     }
     out.flush()
 }
@@ -197,7 +198,7 @@ mod tests {
 
     #[test]
     fn folded_names_hold_no_separator() {
-        let folded = text(|out| write_folded(&profile(false, false), out));
+        let folded = text(|out| write_folded(&profile(false, false), Measure::InuseSpace, out));
         let lines: Vec<&str> = folded.lines().map(|line| line.rsplit_once(' ').unwrap().0).collect();
         assert_eq!(lines, ["main;<app::Load as app::Run>::load[u8: 32];malloc", "main;app::serve;app::parse;malloc"]);
     }

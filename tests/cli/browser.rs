@@ -256,6 +256,29 @@ fn the_report_as_a_page() {
     assert!(browser.text("return document.getElementById('sandwich').innerText").contains("Callers and callees of"));
     browser.act("document.querySelector('#sandwich button').click()");
 
+    // Turned round, the functions that allocate stand at the root; callers and callees stay what they are.
+    browser.act("document.querySelector('input[name=turn]').click()");
+    assert!(browser.text("return location.hash").contains("turn=1"));
+    browser.js("document.querySelector('#flame .canvas').focus()");
+    browser.js(&key("Home"));
+    browser.js(&key("ArrowDown"));
+    let root = browser.text("return document.querySelector('#flame [role=treeitem]').getAttribute('aria-label')");
+    assert!(root.starts_with("quarryd::catalog::PageCache::read_page") || root.starts_with("quarryd::catalog::read_page"), "{root}");
+    browser.act(&key("s"));
+    let up = "return document.querySelector('#sandwich [role=tree]').getAttribute('aria-label')";
+    assert_eq!(browser.text(up), "Callers");
+    browser.act("document.querySelector('#sandwich button').click()");
+    browser.act("document.querySelector('input[name=turn]').click()");
+
+    // Small rows of the ledger fold into one; the parts add up either way.
+    let rows_of_ledger = || browser.js("return document.querySelectorAll('#ledger tbody tr').length").as_u64().unwrap();
+    let folded = rows_of_ledger();
+    browser.act("document.querySelector('button.fold').click()");
+    assert!(rows_of_ledger() > folded + 3);
+    assert_eq!(browser.text("return document.querySelector('button.fold').getAttribute('aria-expanded')"), "true");
+    browser.act("document.querySelector('button.fold').click()");
+    assert_eq!(rows_of_ledger(), folded);
+
     // Other ways to look.
     browser.act("document.querySelector('input[name=frames]').click()");
     assert!(browser.text("return location.hash").contains("frames=all"));
@@ -268,6 +291,12 @@ fn the_report_as_a_page() {
     }
     for mode in ["live", "difference", "growth"] {
         browser.act(&format!("document.querySelector('input[name=mode][value={mode}]').click()"));
+        let legend = browser.text("return document.getElementById('says').innerText");
+        assert_eq!(legend.contains("red grew, blue shrank"), mode == "difference", "{legend}");
+        if mode == "difference" {
+            browser.act("document.querySelector('input[name=colors]').click()");
+            assert!(browser.text("return document.getElementById('says').innerText").contains("orange grew, purple shrank"));
+        }
     }
     browser.act("document.querySelector('th.objects button').click()");
     assert_eq!(browser.text("return document.querySelector('th.objects').getAttribute('aria-sort')"), "descending");
@@ -304,5 +333,205 @@ fn the_page_and_the_command_line_agree() {
     let interval = |key: &str| format!("{:.1} MiB", row["interval"][key].as_f64().unwrap() / 1024.0 / 1024.0);
     assert!(first.contains(row["name"].as_str().unwrap().rsplit("::").next().unwrap()), "{first} {row}");
     assert!(first.contains(&interval("low")) && first.contains(&interval("high")), "{first} {row}");
+    browser.is_quiet();
+}
+
+/// A heap dump as jemalloc writes it, of a process without binaries.
+fn dump(stacks: usize, grown: u64) -> String {
+    let address = |seed: usize| 0x5555_5555_5000 + (seed.wrapping_mul(2_654_435_761) % 20_000) as u64 * 64;
+    let (mut text, mut objects, mut bytes) = (String::new(), 0, 0);
+    for i in 0..stacks {
+        let path: Vec<String> = (0..16).map(|depth| format!("{:#x}", address((i >> depth) * 31 + depth))).collect();
+        let count = 1 + (i as u64 % 4) * grown;
+        let size = [16, 64, 256, 4096][i % 4] * count;
+        text.push_str(&format!("@ {}\n  t*: {count}: {size} [0: 0]\n", path.join(" ")));
+        (objects, bytes) = (objects + count, bytes + size);
+    }
+    format!(
+        "heap_v2/524288\n  t*: {objects}: {bytes} [0: 0]\n{text}\nMAPPED_LIBRARIES:\n555555550000-555555800000 r-xp 00000000 08:01 1 /srv/app\n"
+    )
+}
+
+/// Controls answer within what a person takes for at once, times what a loaded machine of a test needs.
+#[test]
+fn a_hundred_thousand_stacks_stay_usable() {
+    const MOST_SECONDS: f64 = 15.0;
+    let directory = tempfile::tempdir().unwrap();
+    let names: Vec<PathBuf> = [1, 3].map(|grown| directory.path().join(format!("{grown}.heap"))).to_vec();
+    for (name, grown) in names.iter().zip([1, 3]) {
+        std::fs::write(name, dump(100_000, grown)).unwrap();
+    }
+    let file = directory.path().join("big.html");
+    let output = Command::new(env!("CARGO_BIN_EXE_heaptriage"))
+        .args(["-q", "diff", "--no-cache", "--format", "html", "-o"])
+        .arg(&file)
+        .args(&names)
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let Some(browser) = Browser::start() else { return };
+    let timed = |what: &str, run: &dyn Fn()| {
+        let began = Instant::now();
+        run();
+        let took = began.elapsed().as_secs_f64();
+        assert!(took < MOST_SECONDS, "{what} took {took:.1} s");
+        took
+    };
+    let mut took = vec![timed("opening", &|| browser.open(&file))];
+    assert!(browser.text("return document.querySelector('#table p').innerText").starts_with("100,000 stacks"));
+    let act = |what: &str, script: &str| timed(what, &|| browser.act(script));
+    took.push(act("a mode", "document.querySelector('input[name=mode][value=live]').click()"));
+    took.push(act("search", &typing("input[name=q]", "app.0x5")));
+    took.push(act("a filter", &typing("input[name=focus]", "0x1")));
+    took.push(act("sorting", "document.querySelector('th.objects button').click()"));
+    took.push(act("a pair", "const from = document.getElementById('mark-a'); from.value = 1; from.dispatchEvent(new Event('change'));"));
+    eprintln!("seconds: {took:.1?}");
+    // Only rows in sight are elements.
+    assert!(browser.js("return document.querySelectorAll('#table tbody tr').length").as_u64().unwrap() < 100);
+    browser.is_quiet();
+}
+
+/// Names that would end the script, open elements, turn text round or fill the page.
+#[test]
+fn hostile_names_are_only_names() {
+    let directory = tempfile::tempdir().unwrap();
+    let long = "x".repeat(10_000);
+    let names = [
+        "</script><script>document.title='owned'</script>",
+        "<img src=x onerror=\"document.title='owned'\">",
+        "'\"><svg onload=document.title='owned'>",
+        "a\u{202e}txt.exe\u{2066}b",
+        "{{ data }} {% raw %} ${1+1} `x`",
+        &long,
+    ];
+    // Folded stacks through pprof: the format whose names are whatever somebody wrote.
+    let proto = {
+        use heaptriage::pprof_proto as proto;
+        use prost::Message;
+        let texts = ["", "inuse_space", "bytes", "space"].map(str::to_owned).into_iter().chain(names.iter().map(|name| (*name).to_owned()));
+        let ids = 1..=names.len() as u64;
+        proto::Profile {
+            sample_type: vec![proto::ValueType { r#type: 1, unit: 2 }],
+            sample: ids
+                .clone()
+                .map(|id| proto::Sample { location_id: vec![id, 1 + id % names.len() as u64], value: vec![1 << 20], ..Default::default() })
+                .collect(),
+            location: ids
+                .clone()
+                .map(|id| proto::Location {
+                    id,
+                    line: vec![proto::Line { function_id: id, line: 7, ..Default::default() }],
+                    ..Default::default()
+                })
+                .collect(),
+            function: ids.map(|id| proto::Function { id, name: id as i64 + 3, filename: id as i64 + 3, ..Default::default() }).collect(),
+            string_table: texts.collect(),
+            period_type: Some(proto::ValueType { r#type: 3, unit: 2 }),
+            period: 1,
+            ..Default::default()
+        }
+        .encode_to_vec()
+    };
+    let input = directory.path().join("hostile.pb");
+    std::fs::write(&input, proto).unwrap();
+    let Some(browser) = Browser::start() else { return };
+    for (command, format) in [("report", "html"), ("flamegraph", "html"), ("flamegraph", "svg")] {
+        let file = directory.path().join(format!("{command}.{format}"));
+        let output = Command::new(env!("CARGO_BIN_EXE_heaptriage"))
+            .args(["-q", command, "--format", format, "--no-cache"])
+            .arg(&input)
+            .arg("-o")
+            .arg(&file)
+            .output()
+            .unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        if format == "svg" {
+            browser.session("POST", "/url", &json!({"url": format!("file://{}", file.display())}));
+            assert_eq!(browser.text("return document.documentElement.tagName"), "svg");
+            assert!(browser.js("return document.querySelectorAll('g.f').length").as_u64().unwrap() > 6);
+            assert_eq!(browser.js("return document.querySelectorAll('script').length"), json!(1));
+        } else {
+            browser.open(&file);
+            assert_eq!(browser.js("return document.querySelectorAll('script').length"), json!(2));
+            assert_eq!(browser.js("return document.querySelectorAll('img').length"), json!(0));
+            browser.js("document.querySelector('#table tbody tr:nth-child(2) button').click()");
+            browser.act(&typing("input[name=q]", "owned"));
+            assert!(browser.text("return document.getElementById('found').innerText").contains("found:"));
+            assert!(!browser.text("return document.body.innerText").contains(['\u{202e}', '\u{2066}']));
+            let wide = browser.js("return document.documentElement.scrollWidth - document.documentElement.clientWidth");
+            assert!(wide.as_i64().unwrap() <= 1, "the page scrolls sideways by {wide} pixels");
+        }
+        assert_ne!(browser.text("return document.title"), "owned");
+        browser.is_quiet();
+    }
+}
+
+/// The flamegraph's own script: search, zoom, and what was asked for on the command line.
+#[test]
+fn the_flamegraph_in_a_browser() {
+    let directory = tempfile::tempdir().unwrap();
+    let draw = |name: &str, args: &[&str]| {
+        let file = directory.path().join(name);
+        let output = Command::new(env!("CARGO_BIN_EXE_heaptriage"))
+            .args(["-q", "flamegraph", "--no-cache", "--binary"])
+            .arg(captures().join("bin/quarryd"))
+            .arg(captures().join("queries"))
+            .args(args)
+            .arg("-o")
+            .arg(&file)
+            .output()
+            .unwrap();
+        assert!(output.status.success(), "{args:?}: {}", String::from_utf8_lossy(&output.stderr));
+        file
+    };
+    let (plain, icicle) = (draw("a.svg", &[]), draw("b.svg", &["--icicle", "--title", "Heap <of> search", "--palette", "safe"]));
+    let (turned, coarse) = (draw("c.svg", &["--reverse"]), draw("d.svg", &["--min-width", "100"]));
+    let crates = draw("e.svg", &["--by", "crate", "--palette", "crate"]);
+    let objects = draw("g.svg", &["--sample", "inuse_objects"]);
+    let page = draw("f.html", &["--format", "html", "--reverse"]);
+    let Some(browser) = Browser::start() else { return };
+    let show = |file: &Path| browser.session("POST", "/url", &json!({"url": format!("file://{}", file.display())}));
+    let y = |name: &str| {
+        let script = format!(
+            "const f = [...document.querySelectorAll('g.f')].filter((g) => g.querySelector('title').textContent.startsWith('{name}')); return f.length ? +f[0].querySelector('rect').getAttribute('y') : -1"
+        );
+        browser.js(&script).as_f64().unwrap()
+    };
+    let frames = || browser.js("return document.querySelectorAll('g.f').length").as_u64().unwrap();
+    show(&plain);
+    let all = frames();
+    assert!(y("all") > y("quarryd::engine::execute"), "the root is at the bottom");
+    browser.js("document.documentElement.heaptriage.search('plan_terms')");
+    let matched = browser.text("return document.getElementById('matched').textContent");
+    let share: f64 = matched.trim_start_matches("Matched: ").trim_end_matches(" %").parse().unwrap();
+    assert!((50.0..100.0).contains(&share), "{matched}");
+    browser.js("document.documentElement.heaptriage.search('')");
+    browser.js("document.documentElement.heaptriage.zoom('quarryd::engine::execute')");
+    let shown = browser.js("return document.querySelectorAll('g.f:not(.gone)').length").as_u64().unwrap();
+    assert!(shown < all, "{shown} of {all}");
+    browser.js("document.querySelector('#reset').dispatchEvent(new MouseEvent('click'))");
+    assert_eq!(browser.js("return document.querySelectorAll('g.f.gone').length"), json!(0));
+    show(&icicle);
+    assert!(y("all") < y("quarryd::engine::execute"), "the root is at the top");
+    assert_eq!(browser.text("return document.getElementById('title').textContent"), "Heap <of> search");
+    assert_eq!(frames(), all);
+    show(&turned);
+    let depth = |name: &str| {
+        let script = format!(
+            "return +[...document.querySelectorAll('g.f')].filter((g) => g.querySelector('title').textContent.startsWith('{name}')).map((g) => g.dataset.d).sort((a, b) => a - b)[0]"
+        );
+        browser.js(&script).as_u64().unwrap()
+    };
+    assert!(depth("bumpalo::Bump") < depth("quarryd::engine::execute"), "what allocates is at the root");
+    show(&coarse);
+    assert!(frames() < all);
+    show(&crates);
+    assert!(y("quarryd") > 0.0 && y("bumpalo") > 0.0);
+    show(&objects);
+    assert!(browser.text("return document.documentElement.textContent").contains("inuse_objects"));
+    assert!(browser.text("return document.querySelector('g.f title').textContent").contains(" objects, 100"));
+    browser.is_quiet();
+    browser.open(&page);
+    assert_eq!(browser.js("return document.querySelector('input[name=turn]').checked"), json!(true));
     browser.is_quiet();
 }

@@ -113,28 +113,11 @@ fn a_difference_as_pprof_is_the_sum_of_the_rows_of_diff() {
     assert!((sum - delta).abs() <= 64.0, "{sum} {delta}");
 }
 
-/// The parts of https://www.speedscope.app/file-format-schema.json that a `sampled` profile uses, written anew from its description.
-const SPEEDSCOPE: &str = r#"{
-  "type": "object", "required": ["$schema", "shared", "profiles"],
-  "properties": {
-    "$schema": {"const": "https://www.speedscope.app/file-format-schema.json"},
-    "name": {"type": "string"}, "exporter": {"type": "string"}, "activeProfileIndex": {"type": "number"},
-    "shared": {"type": "object", "required": ["frames"], "properties": {"frames": {"type": "array", "items": {
-      "type": "object", "required": ["name"], "additionalProperties": false,
-      "properties": {"name": {"type": "string"}, "file": {"type": "string"}, "line": {"type": "number"}, "col": {"type": "number"}}}}}},
-    "profiles": {"type": "array", "minItems": 1, "items": {
-      "type": "object", "required": ["type", "name", "unit", "startValue", "endValue", "samples", "weights"], "additionalProperties": false,
-      "properties": {
-        "type": {"const": "sampled"}, "name": {"type": "string"},
-        "unit": {"enum": ["none", "nanoseconds", "microseconds", "milliseconds", "seconds", "bytes"]},
-        "startValue": {"type": "number"}, "endValue": {"type": "number"},
-        "samples": {"type": "array", "items": {"type": "array", "items": {"type": "integer", "minimum": 0}}},
-        "weights": {"type": "array", "items": {"type": "number", "minimum": 0}}}}}}}"#;
-
 #[test]
 fn speedscope_keeps_its_schema() {
     let written = json(&convert("queries", "speedscope"));
-    let schema: Value = serde_json::from_str(SPEEDSCOPE).unwrap();
+    let file = std::fs::File::open(Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/schemas/speedscope-1.25.0.json.gz")).unwrap();
+    let schema: Value = serde_json::from_reader(flate2::read::GzDecoder::new(file)).unwrap();
     let errors: Vec<String> = jsonschema::validator_for(&schema).unwrap().iter_errors(&written).map(|error| error.to_string()).collect();
     assert_eq!(errors, Vec::<String>::new());
     let frames = written["shared"]["frames"].as_array().unwrap().len() as u64;
@@ -167,4 +150,98 @@ fn an_unknown_extension_is_refused_with_advice() {
     let output = run(&["convert", input.to_str().unwrap(), "-o", "/nonexistent/leak.svg"]);
     assert_eq!(output.status.code(), Some(2));
     assert!(String::from_utf8_lossy(&output.stderr).contains("flamegraph"));
+}
+
+#[test]
+fn pprof_is_an_input_of_every_view() {
+    let directory = tempfile::tempdir().unwrap();
+    let (binary, input) = (captures().join("bin/quarryd"), captures().join("queries"));
+    let (binary, input) = (binary.to_str().unwrap(), input.to_str().unwrap());
+    let write = |snapshot: &str| {
+        let file = directory.path().join(format!("{snapshot}.pb.gz")).to_str().unwrap().to_owned();
+        let output = run(&["-q", "convert", input, "--no-cache", "--binary", binary, "--snapshot", snapshot, "-o", &file]);
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        file
+    };
+    let (first, last) = (write("1"), write("10"));
+    let of = |args: &[&str]| {
+        let output = run(&[&["-q"], args, &["--json"]].concat());
+        assert!(output.status.success(), "{args:?}: {}", String::from_utf8_lossy(&output.stderr));
+        json(&output.stdout)
+    };
+    // Of each function the same number, whether read from the dump or from pprof; estimates are rounded on the way.
+    let rows = |value: &Value, key: &str| -> Vec<(String, f64)> {
+        let rows = value["rows"].as_array().unwrap().iter();
+        rows.take(10).map(|row| (row["name"].as_str().unwrap().to_owned(), row[key].as_f64().unwrap())).collect()
+    };
+    let same = |a: Vec<(String, f64)>, b: Vec<(String, f64)>| {
+        assert_eq!(a.len(), b.len());
+        for ((name, bytes), (other, others)) in a.iter().zip(&b) {
+            assert!(name == other && (bytes - others).abs() <= 64.0, "{name} {bytes}, {other} {others}");
+        }
+    };
+    let dump = of(&["top", input, "--no-cache", "--binary", binary, "--top", "10"]);
+    same(rows(&of(&["top", &last, "--top", "10"]), "flat_bytes"), rows(&dump, "flat_bytes"));
+    let diff = of(&["diff", &first, &last, "--top", "10"]);
+    let dumps = of(&["diff", input, "--no-cache", "--binary", binary, "--top", "10"]);
+    assert!((diff["total"]["delta_bytes"].as_f64().unwrap() - dumps["total"]["delta_bytes"].as_f64().unwrap()).abs() <= 640.0);
+    let report = of(&["report", &first, &last]);
+    assert_eq!(report["capture"]["snapshots"], 2);
+    assert!(
+        report["suspects"][0]["stack"].as_array().unwrap().iter().any(|f| f["function"].as_str().unwrap().starts_with("quarryd::engine"))
+    );
+}
+
+#[test]
+fn filters_choose_stacks_and_frames_of_what_is_converted() {
+    let total = |args: &[&str]| {
+        let (input, binary) = (captures().join("queries"), captures().join("bin/quarryd"));
+        let fixed = ["-q", "convert", input.to_str().unwrap(), "--no-cache", "--binary", binary.to_str().unwrap(), "--to", "json"];
+        let output = run(&[&fixed, args].concat());
+        assert!(output.status.success(), "{args:?}: {}", String::from_utf8_lossy(&output.stderr));
+        let value = json(&output.stdout);
+        let used: std::collections::BTreeSet<u64> = (value["stacks"].as_array().unwrap().iter())
+            .flat_map(|stack| stack["frames"].as_array().unwrap().iter().map(|frame| frame.as_u64().unwrap()))
+            .collect();
+        let names: Vec<String> = used.iter().map(|&f| value["frames"][f as usize]["function"].as_str().unwrap().to_owned()).collect();
+        (value["total"]["inuse_bytes"].as_i64().unwrap(), names)
+    };
+    let (all, names) = total(&[]);
+    let with = total(&["--focus", "plan_terms"]).0;
+    assert!(0 < with && with < all);
+    assert_eq!(with + total(&["--ignore", "plan_terms"]).0, all, "a stack has a frame that matches or has none");
+    assert!(names.iter().any(|name| name.starts_with("bumpalo::")));
+    let (same, hidden) = total(&["--hide", "^bumpalo::"]);
+    assert!(same == all && !hidden.iter().any(|name| name.starts_with("bumpalo::")), "{hidden:?}");
+    let (same, shown) = total(&["--show", "^quarryd::"]);
+    assert!(same == all && shown.iter().all(|name| name.starts_with("quarryd::")), "{shown:?}");
+    let (part, from) = total(&["--show-from", "^quarryd::engine::execute$"]);
+    assert!(0 < part && part < all && !from.iter().any(|name| name.starts_with("capkit::spawn")), "{from:?}");
+    // The number of folded stacks is the one asked for.
+    let folded = |sample: &str| {
+        let (input, binary) = (captures().join("queries"), captures().join("bin/quarryd"));
+        let fixed = ["-q", "convert", input.to_str().unwrap(), "--no-cache", "--binary", binary.to_str().unwrap(), "--to", "folded"];
+        let output = run(&[&fixed[..], &["--sample", sample]].concat());
+        String::from_utf8(output.stdout).unwrap().lines().map(|line| line.rsplit_once(' ').unwrap().1.parse::<i64>().unwrap()).sum::<i64>()
+    };
+    assert_eq!(folded("inuse_space"), all);
+    assert_eq!(folded("inuse_objects"), json(&convert("queries", "json"))["total"]["inuse_objects"].as_i64().unwrap());
+}
+
+#[test]
+fn inferno_draws_our_folded_stacks_without_loss() {
+    let folded = String::from_utf8(convert("queries", "folded")).unwrap();
+    let sum: usize = folded.lines().map(|line| line.rsplit_once(' ').unwrap().1.parse::<usize>().unwrap()).sum();
+    let mut options = inferno::flamegraph::Options::default();
+    options.count_name = "bytes".to_owned();
+    let mut svg = Vec::new();
+    inferno::flamegraph::from_lines(&mut options, folded.lines(), &mut svg).unwrap();
+    let svg = String::from_utf8(svg).unwrap();
+    let grouped = {
+        let digits: Vec<char> = sum.to_string().chars().collect();
+        let groups: Vec<String> = digits.rchunks(3).rev().map(|group| group.iter().collect()).collect();
+        groups.join(",")
+    };
+    assert!(svg.contains(&format!("all ({grouped} bytes, 100%)")), "{grouped}");
+    assert!(svg.contains("quarryd::engine::plan_terms"));
 }

@@ -8,6 +8,7 @@ use crate::analysis::explorer::{DumpCounts, Explorer};
 use crate::analysis::ledger::{Ledger, RowKind};
 use crate::model::frame::Role;
 use crate::origin::printable;
+use crate::report::base64;
 use flate2::{Compression, GzBuilder};
 use hashbrown::HashMap;
 use serde_json::{Map, Value, json};
@@ -56,6 +57,10 @@ pub struct Start {
     pub all_frames: bool,
     /// Callers on top.
     pub icicle: bool,
+    /// Stacks turned round: the innermost frame is the root.
+    pub reverse: bool,
+    /// Differences in colors that are told apart with any color vision.
+    pub safe_colors: bool,
 }
 
 /// Everything for the script.
@@ -80,7 +85,7 @@ impl Data<'_> {
         // Writing into memory cannot fail.
         let _ = serde_json::to_writer(&mut gzip, &self.value());
         let _ = gzip.flush();
-        base64(&gzip.finish().unwrap_or_default())
+        base64::encode(&gzip.finish().unwrap_or_default())
     }
 
     /// The JSON value.
@@ -189,6 +194,7 @@ fn start(start: &Start) -> Value {
     json!({
         "mode": start.mode, "unit": start.unit, "by": start.by, "focus": start.focus, "ignore": start.ignore, "hide": start.hide,
         "crate": start.krate, "frames": if start.all_frames { "all" } else { "" }, "flip": if start.icicle { "" } else { "1" },
+        "turn": if start.reverse { "1" } else { "" }, "colors": if start.safe_colors { "safe" } else { "" },
     })
 }
 
@@ -212,33 +218,10 @@ impl Texts {
     }
 }
 
-/// RFC 4648.
-pub(super) fn base64(bytes: &[u8]) -> String {
-    const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    let mut out = String::with_capacity(bytes.len().div_ceil(3) * 4);
-    for chunk in bytes.chunks(3) {
-        let group = chunk.iter().enumerate().fold(0u32, |group, (i, &byte)| group | u32::from(byte) << (16 - 8 * i));
-        for digit in 0..4 {
-            let shown = digit <= chunk.len();
-            out.push(if shown { DIGITS[(group >> (18 - 6 * digit) & 63) as usize] as char } else { '=' });
-        }
-    }
-    out
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::analysis::explorer::tests::explorer;
-
-    #[test]
-    fn base64_of_the_rfc() {
-        let pairs =
-            [("", ""), ("f", "Zg=="), ("fo", "Zm8="), ("foo", "Zm9v"), ("foob", "Zm9vYg=="), ("fooba", "Zm9vYmE="), ("foobar", "Zm9vYmFy")];
-        for (plain, coded) in pairs {
-            assert_eq!(base64(plain.as_bytes()), coded);
-        }
-    }
 
     #[test]
     fn columns_are_as_long_as_what_they_describe() {

@@ -12,12 +12,12 @@
 //! their hashes, so that nothing else runs or loads.
 
 mod data;
-mod sha256;
 
 pub use data::{Course, Data, Mark, Start};
 
 use super::document::{Block, StackLine, Table, harmless};
-use super::text;
+use super::sha256::sha256;
+use super::{base64, text};
 use minijinja::syntax::SyntaxConfig;
 use minijinja::{AutoEscape, Environment};
 use serde::Serialize;
@@ -271,7 +271,7 @@ fn line(line: &StackLine) -> LineView {
 
 /// Nothing is loaded, and only our own script and style run.
 fn policy() -> String {
-    let hash = |content: &str| data::base64(&sha256::sha256(content.as_bytes()));
+    let hash = |content: &str| base64::encode(&sha256(content.as_bytes()));
     format!(
         "default-src 'none'; script-src 'sha256-{}'; style-src 'sha256-{}'; base-uri 'none'; form-action 'none'",
         hash(SCRIPT),

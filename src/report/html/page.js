@@ -20,8 +20,11 @@
 
   function fill(node, attributes, children) {
     for (const [key, value] of Object.entries(attributes || {})) {
-      if (value === undefined || value === null || value === false) continue;
-      if (key.startsWith("on")) node.addEventListener(key.slice(2), value);
+      if (value === undefined || value === null) continue;
+      // States of ARIA say false as well.
+      if (key.startsWith("aria-")) node.setAttribute(key, String(value));
+      else if (value === false) continue;
+      else if (key.startsWith("on")) node.addEventListener(key.slice(2), value);
       else node.setAttribute(key, value === true ? "" : String(value));
     }
     for (const child of children.flat()) if (child !== null && child !== undefined) node.append(child);
@@ -185,7 +188,7 @@
 
   // ------------------------------------------------------------------ state, kept in the address of the page
 
-  const DEFAULTS = { a: "", b: "", mode: "", unit: "bytes", by: "function", focus: "", ignore: "", hide: "", crate: "", frames: "", flip: "", q: "", zoom: "", fn: "", group: "stack", sort: "", dir: "" };
+  const DEFAULTS = { a: "", b: "", mode: "", unit: "bytes", by: "function", focus: "", ignore: "", hide: "", crate: "", frames: "", flip: "", turn: "", colors: "", rows: "", q: "", zoom: "", fn: "", group: "stack", sort: "", dir: "" };
   let state = {};
 
   function readState() {
@@ -225,7 +228,7 @@
   const MODES = [
     { id: "live", label: "Live", is: () => true, says: "Width: live at the second mark" },
     { id: "growth", label: "Growth", is: () => dumps.length > 1, says: "Width: stacks that grew between the marks, by how much" },
-    { id: "difference", label: "Difference", is: () => dumps.length > 1, says: "Width: the larger of both marks; red grew, blue shrank" },
+    { id: "difference", label: "Difference", is: () => dumps.length > 1, says: "Width: the larger of both marks;" },
     { id: "allocated", label: "Allocated", is: () => dumps.some((dump) => dump.all_bytes), says: "Width: allocated between the marks, freed or not" },
   ];
 
@@ -354,7 +357,14 @@
     };
     const step = (v, f) => (keyOf[f] < 0 || (byCrate && view.key[v] === keyOf[f]) ? v : child(v, keyOf[f], f));
     view.row = new Uint32Array(rows.stack.length);
-    if (rows.thread === null) {
+    if (state.turn) {
+      rows.stack.forEach((s, r) => {
+        const top = rows.thread === null ? 0 : child(0, -10 - rows.thread[r] - 1, -1);
+        let v = top;
+        for (let n = data.stacks.leaf[s]; n > 0; n = parent[n]) v = step(v, frame[n]);
+        view.row[r] = v === 0 ? child(0, NO_FRAMES, -1) : v;
+      });
+    } else if (rows.thread === null) {
       const at = new Uint32Array(parent.length);
       for (let n = 1; n < parent.length; n++) at[n] = step(at[parent[n]], frame[n]);
       rows.stack.forEach((s, r) => (view.row[r] = at[data.stacks.leaf[s]] || child(0, NO_FRAMES, -1)));
@@ -377,7 +387,14 @@
     view.hidden = functions.size;
     view.size = view.parent.length;
     view.hash = new Int32Array(view.size);
-    for (let v = 1; v < view.size; v++) view.hash[v] = Math.imul(view.hash[view.parent[v]] ^ hashOf(nodeName(v)), 0x01000193) + 1;
+    const hashes = new Int32Array(width), known = new Uint8Array(width);
+    const nameHash = (v) => {
+      const key = view.key[v];
+      if (key < 0) return hashOf(nodeName(v));
+      if (!known[key]) { known[key] = 1; hashes[key] = hashOf(nodeName(v)); }
+      return hashes[key];
+    };
+    for (let v = 1; v < view.size; v++) view.hash[v] = Math.imul(view.hash[view.parent[v]] ^ nameHash(v), 0x01000193) + 1;
   }
 
   function hashOf(name) {
@@ -472,9 +489,9 @@
     return `hsl(${hue} ${s}% ${l}%)`;
   }
 
-  /** Red for growth and blue for shrinkage: told apart with every common color blindness. */
+  /** Red for growth and blue for shrinkage; or orange and purple, told apart with any color vision. */
   function changeColor(share) {
-    const t = Math.min(1, Math.abs(share)), hue = share > 0 ? 8 : 215;
+    const t = Math.min(1, Math.abs(share)), [grew, shrank] = state.colors ? [30, 272] : [8, 215], hue = share > 0 ? grew : shrank;
     if (Math.abs(share) < 0.005) return dark.matches ? "hsl(220 5% 27%)" : "hsl(220 8% 92%)";
     return dark.matches ? `hsl(${hue} ${20 + 45 * t}% ${27 + 13 * t}%)` : `hsl(${hue} ${40 + 45 * t}% ${92 - 26 * t}%)`;
   }
@@ -502,8 +519,12 @@
     show(tree, width, root, look) {
       Object.assign(this, { tree, width, root, look });
       if (!(width[this.active] > 0) || this.active >= tree.parent.length) this.active = root;
+      const before = `${this.up} ${this.root} ${this.depth}`;
       this.layout();
       this.draw();
+      // The root is in sight: at the bottom where callees stand upon their callers.
+      if (this.up && before !== this.seen) this.box.scrollTop = this.box.scrollHeight;
+      this.seen = before;
     }
 
     layout() {
@@ -683,9 +704,9 @@
       lines.push(["allocated: ", `${bytes(values.allBytes[v])}, ${count(values.allObjects[v])}`]);
     }
     const shown = MODES.find((mode) => mode.id === state.mode).label.toLowerCase();
-    lines.push([`share of ${shown}: `, `${percent(values.width[v], totalWidth)} of the total, ${percent(values.width[v], parentWidth)} of the caller`]);
+    lines.push([`share of ${shown}: `, `${percent(values.width[v], totalWidth)} of the total, ${percent(values.width[v], parentWidth)} of the ${state.turn ? "callee" : "caller"}`]);
     if (values.self && values.self[v] > 0 && values.self[v] < values.width[v]) {
-      lines.push(["of it here and not in a callee: ", state.unit === "bytes" ? bytes(values.self[v]) : count(values.self[v])]);
+      lines.push([state.turn ? "of it here and not further out: " : "of it here and not in a callee: ", state.unit === "bytes" ? bytes(values.self[v]) : count(values.self[v])]);
     }
     return lines;
   }
@@ -777,7 +798,7 @@
       }
     }
     for (const tree of [up, down]) order(tree, tree.values.width);
-    return { up, down, places: tops.length };
+    return state.turn ? { up: down, down: up } : { up, down };
   }
 
   function drawSandwich() {
@@ -791,10 +812,10 @@
       return;
     }
     const { up, down } = trees, total = view.values.width[0], format = state.unit === "bytes" ? bytes : count;
-    const self = down.values.self[0];
+    const self = state.turn ? "" : `; ${format(down.values.self[0])} here and not in a callee`;
     host.replaceChildren(
       element("div", { class: "row" }, element("h3", {}, "Callers and callees of ", element("code", {}, shorten(state.fn, 300))), close),
-      element("p", { class: "quiet" }, `${format(down.values.width[0])}, ${percent(down.values.width[0], total)} of the total; ${format(self)} here and not in a callee. Callers stand above, callees below; a click moves on to another function.`),
+      element("p", { class: "quiet" }, `${format(down.values.width[0])}, ${percent(down.values.width[0], total)} of the total${self}. Callers stand above, callees below; a click moves on to another function.`),
     );
     const look = (tree) => ({
       name: (v) => keyName(tree.key[v], tree.frame[v], view.byLine),
@@ -814,7 +835,7 @@
   function pathOf(v) {
     const path = [];
     for (let at = v; at > 0; at = view.parent[at]) path.push(at);
-    return path;
+    return state.turn ? path.reverse() : path;
   }
 
   function drawDetail() {
@@ -902,6 +923,8 @@
       element("div", { class: "row" },
         check("frames", "all", "allocator, library and runtime frames"),
         check("flip", "1", "callers at the bottom"),
+        check("turn", "1", "stacks turned round"),
+        modes.some((mode) => mode.id === "difference") ? check("colors", "safe", "color-blind safe") : null,
         element("span", { id: "says", class: "quiet" })),
     );
     const host = $("flame");
@@ -929,7 +952,11 @@
       }
     }
     controls.frames.words.textContent = `allocator, library and runtime frames${state.frames === "all" ? "" : ` (${grouped(view.hidden)} functions hidden)`}`;
-    $("says").textContent = MODES.find((mode) => mode.id === state.mode).says;
+    const swatch = (share) => { const chip = element("span", { class: "chip", "aria-hidden": true }); chip.style.background = changeColor(share); return chip; };
+    const [grew, shrank] = state.colors ? ["orange", "purple"] : ["red", "blue"];
+    const legend = state.mode === "difference" ? [" ", swatch(1), `${grew} grew, `, swatch(-1), `${shrank} shrank`] : [];
+    $("says").replaceChildren(MODES.find((mode) => mode.id === state.mode).says, ...legend);
+    if (controls.colors) controls.colors.input.parentElement.hidden = state.mode !== "difference";
     if (state.focus || state.ignore || state.hide || state.crate) $("filters").open = true;
     let kept = 0, size = 0, total = 0;
     for (let s = 0; s < stackCount; s++) { total += pair.b.bytes[s]; if (keep[s]) { kept++; size += pair.b.bytes[s]; } }
@@ -1209,6 +1236,7 @@
       drawing.append(svg("polygon", { points: [...edge, ...back].join(" "), fill: fill_, stroke: fill_, "stroke-width": 0.75, class: lit >= 0 && lit !== k ? "dim" : null }));
     });
     if (line) drawing.append(svg("polyline", { class: "rss", points: line.map((value, i) => `${x(at[i]).toFixed(1)},${y(value).toFixed(1)}`).join(" ") }));
+    drawing.append(...areaLabels(list, line, at, x, y, width - right));
     const [xa, xb] = [x(state.a), x(state.b)];
     drawing.append(...outside(xa, xb, left, width - right, top, height - bottom));
     const dense = (width - left - right) / marks.length < 5;
@@ -1224,6 +1252,26 @@
     const held = document.activeElement?.getAttribute("data-handle");
     host.replaceChildren(drawing, element("figcaption", { class: "quiet" }, "Click sets the second mark, shift-click the first; the handles also take arrow keys. Everything below follows the marks."));
     if (held) host.querySelector(`[data-handle=${held}]`)?.focus();
+  }
+
+  /** Names inside of the areas that have room for them at the right edge, and that of the line. */
+  function areaLabels(list, line, at, x, y, edge) {
+    const last = at.length - 1, labels = [];
+    let up = 0, down = 0;
+    for (const area of list) {
+      const value = area.values[last], from = value >= 0 ? up : down;
+      if (value >= 0) up += value; else down += value;
+      const [top, bottom] = [y(Math.max(from, from + value)), y(Math.min(from, from + value))];
+      if (bottom - top >= 15) labels.push({ text: shorten(area.label, 40), y: (top + bottom) / 2 + 4, class: "area" });
+    }
+    if (line) {
+      const at_ = y(line[last]);
+      // Beside the line, where no other label stands.
+      const free = (where) => labels.every((label) => Math.abs(label.y - where) > 13);
+      const where = [at_ - 5, at_ + 14].find(free);
+      if (where !== undefined && where > 20) labels.push({ text: `RSS ${bytes(line[last])}`, y: where, class: "area strong" });
+    }
+    return labels.map((label) => svg("text", { class: label.class, x: edge - 14, y: label.y, "text-anchor": "end" }, label.text));
   }
 
   /** What lies outside of the pair is veiled. */
@@ -1267,17 +1315,32 @@
     const place = (i) => { let best = 0; at.forEach((snapshot, k) => { if (snapshot <= i) best = k; }); return best; };
     const [i, j] = [place(state.a), place(state.b)];
     const change = (rss[j] ?? 0) - (rss[i] ?? 0);
+    // Rows that hold little and changed little are one, unless asked for; parts still add up to the whole.
+    const least = Math.max(rss[i] ?? 0, rss[j] ?? 0, 1) / 100;
+    const small = list.filter((area) => area.kind !== "unattributed" && Math.abs(area.values[i]) < least && Math.abs(area.values[j]) < least);
+    const folds = small.length > 2 && !state.rows;
     const head = ["Where the memory is", `A: ${marks[at[i]].label}`, `B: ${marks[at[j]].label}`, "change", rss.length ? "share of change" : "", ""];
     const cells = (label, a, b, basis) => [label, bytes(a), bytes(b), signedBytes(b - a), rss.length && change ? percent(b - a, change) : "-", basis];
     const body = list.map((area, k) => {
+      if (folds && small.includes(area)) return null;
       const [label, ...others] = cells(area.label, area.values[i], area.values[j], area.basis);
       const chip = element("span", { class: "chip" });
       chip.style.background = kindColor(area.kind, area.nth);
       const light = (on) => { lit = on ? k : -1; drawChart(); };
       return element("tr", { onpointerenter: () => light(true), onpointerleave: () => light(false) }, element("th", { scope: "row" }, chip, label), others.map((cell) => element("td", {}, cell)));
     });
+    if (small.length > 2) {
+      const sum = (at) => small.reduce((sum, area) => sum + area.values[at], 0);
+      const toggle = element("button", { type: "button", class: "fold", "aria-expanded": !folds, onclick: () => set({ rows: folds ? "all" : "" }) }, folds ? `${small.length} small rows` : `Fold ${small.length} small rows`);
+      const others = folds ? cells("", sum(i), sum(j), "").slice(1) : ["", "", "", "", ""];
+      const row = element("tr", {}, element("th", { scope: "row" }, toggle), others.map((cell) => element("td", {}, cell)));
+      const last = body.length - (list[list.length - 1].kind === "unattributed" ? 1 : 0);
+      body.splice(last, 0, row);
+    }
     if (rss.length) body.push(element("tr", { class: "total" }, cells("RSS", rss[i], rss[j], host.querySelector(".total td:last-child")?.textContent ?? "").map((cell, c) => element(c ? "td" : "th", c ? {} : { scope: "row" }, cell))));
-    host.replaceChildren(element("div", { class: "scroll" }, element("table", { class: "ledger" }, element("thead", {}, element("tr", {}, head.map((cell) => element("th", { scope: "col" }, cell)))), element("tbody", {}, body))));
+    const held = document.activeElement?.classList.contains("fold");
+    host.replaceChildren(element("div", { class: "scroll" }, element("table", { class: "ledger" }, element("thead", {}, element("tr", {}, head.map((cell) => element("th", { scope: "col" }, cell)))), element("tbody", {}, body.filter(Boolean)))));
+    if (held) host.querySelector("button.fold")?.focus();
   }
 
   // ------------------------------------------------------------------ suspects
@@ -1330,7 +1393,7 @@
 
   function refresh() {
     if (stackCount) {
-      const newPair = changed("pair", "a", "b"), newKeep = changed("keep", "focus", "ignore", "crate"), newView = changed("view", "by", "frames", "hide");
+      const newPair = changed("pair", "a", "b"), newKeep = changed("keep", "focus", "ignore", "crate"), newView = changed("view", "by", "frames", "hide", "turn");
       if (newPair) selectPair();
       if (newKeep) filterStacks();
       if (newView) buildView();

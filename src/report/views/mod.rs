@@ -8,6 +8,7 @@ pub mod csv;
 pub mod folded;
 pub mod jeprof;
 pub mod json;
+pub mod palette;
 pub mod svg;
 pub mod text;
 

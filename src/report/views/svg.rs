@@ -1,13 +1,13 @@
 //! Flamegraphs: one SVG file that opens alone in a browser, can be searched and zoomed into.
 //!
-//! The root is at the bottom; what stands on a frame is what it calls. Width is memory; of a difference the
+//! The root is at the bottom (of an icicle graph at the top); what stands on a frame is what it calls. Width is memory; of a difference the
 //! larger amount of both sides, so that what has gone is still seen. Nothing in the file refers to anything outside.
 
+use super::palette::Palette;
 use super::{About, Profiled, hidden_words};
 use crate::analysis::diff::Match;
-use crate::analysis::places::{By, Hidden, PlaceId, Places, Rows};
+use crate::analysis::places::{By, Hidden, Places, Rows};
 use crate::analysis::tree::{Node, Tree};
-use crate::model::frame::Role;
 use crate::origin::printable;
 use crate::report::xml::escaped;
 use std::fmt::Write as _;
@@ -24,8 +24,13 @@ const LETTER: f64 = 6.7;
 const LABELED: f64 = 3.0 * LETTER;
 /// Most letters of a name: longer ones are cut, in the details too.
 const LONGEST_NAME: usize = 2_000;
-/// A branch with less than this share of the whole is not drawn: it would be half a pixel wide.
-pub const LEAST_SHARE: f64 = 1.0 / 2_000.0;
+/// Pixels of a branch that is still drawn, unless asked otherwise.
+pub const LEAST_WIDTH: f64 = 0.6;
+
+/// The share of the whole that a width in pixels stands for.
+pub fn share(pixels: f64) -> f64 {
+    pixels / (WIDTH - 2.0 * MARGIN)
+}
 
 /// What a flamegraph says beside its frames.
 #[derive(Debug)]
@@ -36,6 +41,21 @@ pub struct Caption<'a> {
     pub hidden: &'a Hidden,
     /// How stacks were matched, for a difference.
     pub matched: Option<Match>,
+    /// How it is drawn.
+    pub look: &'a Drawing,
+}
+
+/// How a flamegraph is drawn.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Drawing {
+    /// Stands at the top instead of what it is of.
+    pub title: Option<String>,
+    /// Colors.
+    pub palette: Palette,
+    /// Root at the top.
+    pub icicle: bool,
+    /// Stacks were turned round: allocating functions at the root, callers upon them.
+    pub reverse: bool,
 }
 
 /// Draws a call tree.
@@ -59,14 +79,15 @@ pub fn flamegraph(about: &About<'_>, table: &Places, tree: &Tree, caption: &Capt
     for (i, line) in head.iter().enumerate() {
         let _ = writeln!(out, "<text class=\"note\" x=\"{MARGIN}\" y=\"{}\">{}</text>", 42 + 15 * i, escaped(line));
     }
-    legend(&mut out, about, height - 12.0);
+    legend(&mut out, &caption.look.palette.legend(about.base.is_some()), height - 12.0);
     let _ = writeln!(out, "<text id=\"details\" x=\"{MARGIN}\" y=\"{}\"> </text>", height - 28.0);
     let _ = writeln!(out, "<text id=\"reset\" class=\"link gone\" x=\"{}\" y=\"24\">Reset zoom</text>", WIDTH - 190.0);
     let _ = writeln!(out, "<text id=\"search\" class=\"link\" x=\"{}\" y=\"24\">Search</text>", WIDTH - 60.0);
     let _ = writeln!(out, "<text id=\"matched\" x=\"{}\" y=\"{}\" text-anchor=\"end\"> </text>", WIDTH - MARGIN, height - 28.0);
     let whole = tree.nodes.first().map_or(0.0, |root| root.width);
     if whole > 0.0 {
-        frames(&mut out, about, table, tree, height - bottom - ROW);
+        let root_y = if caption.look.icicle { top } else { height - bottom - ROW };
+        frames(&mut out, about, table, tree, (root_y, caption.look));
     } else {
         let _ = writeln!(out, "<text x=\"{MARGIN}\" y=\"{}\">No samples: nothing to draw.</text>", height - bottom);
     }
@@ -76,7 +97,8 @@ pub fn flamegraph(about: &About<'_>, table: &Places, tree: &Tree, caption: &Capt
     out
 }
 
-fn frames(out: &mut String, about: &About<'_>, table: &Places, tree: &Tree, root_y: f64) {
+fn frames(out: &mut String, about: &About<'_>, table: &Places, tree: &Tree, (root_y, look): (f64, &Drawing)) {
+    let step = if look.icicle { ROW } else { -ROW };
     let whole = tree.nodes[0].width;
     let scale = (WIDTH - 2.0 * MARGIN) / whole;
     let steepest = tree.nodes.iter().map(|node| node.weight.delta().abs()).fold(0.0, f64::max);
@@ -92,7 +114,7 @@ fn frames(out: &mut String, about: &About<'_>, table: &Places, tree: &Tree, root
         }
         let name = node.place.map_or("all".into(), |place| shortened(table.label(place)));
         let wide = node.width * scale;
-        let y = root_y - f64::from(node.depth) * ROW;
+        let y = root_y + f64::from(node.depth) * step;
         let _ = write!(
             out,
             "<g class=\"f\" data-x=\"{:.7}\" data-w=\"{:.7}\" data-d=\"{}\"><title>{}</title>\
@@ -104,7 +126,10 @@ fn frames(out: &mut String, about: &About<'_>, table: &Places, tree: &Tree, root
             MARGIN + x * scale,
             wide.max(0.3),
             ROW - 1.0,
-            color(about, table, node, steepest),
+            match about.base {
+                Some(_) => look.palette.change(node.weight.delta(), steepest),
+                None => look.palette.frame(table, node),
+            },
         );
         if wide >= LABELED {
             let _ = write!(out, "<text x=\"{:.2}\" y=\"{}\">{}</text>", MARGIN + x * scale + 3.0, y + 12.0, escaped(&label(&name, wide)));
@@ -116,6 +141,9 @@ fn frames(out: &mut String, about: &About<'_>, table: &Places, tree: &Tree, root
 
 /// `quarryd (pid 1): 162.9 MiB live in 27 stacks, 2026-11-20T12:00:00Z`.
 pub fn title(about: &About<'_>, caption: &Caption<'_>) -> String {
+    if let Some(title) = &caption.look.title {
+        return printable(title).into_owned();
+    }
     let process = about.current.process.as_deref().map(|p| format!("{p}: ")).unwrap_or_default();
     let when = match &about.base {
         None => when(&about.current),
@@ -145,7 +173,14 @@ fn heading(about: &About<'_>, caption: &Caption<'_>) -> Vec<String> {
     if !about.filters.is_empty() {
         lines.push(format!("Filters: {}", about.filters.join(" ")));
     }
+    // A title of the reader's own leaves no room for it there.
+    if caption.look.title.is_some() {
+        lines.insert(0, caption.what.clone());
+    }
     let mut shown = format!("by {}, {}", about.by.word(), about.measure.word());
+    if caption.look.reverse {
+        shown.push_str(", reversed: what allocates at the root, its callers upon it");
+    }
     if let Some(words) = hidden_words(caption.hidden) {
         let _ = write!(shown, "; {words}");
     }
@@ -155,11 +190,7 @@ fn heading(about: &About<'_>, caption: &Caption<'_>) -> Vec<String> {
 }
 
 /// What the colors mean, in a line at the foot.
-fn legend(out: &mut String, about: &About<'_>, y: f64) {
-    let colors: &[(&str, &str)] = match about.base {
-        None => &[(USER, "own code"), (DEPENDENCY, "dependencies"), (LIBRARY, "library, allocator, runtime"), (UNNAMED, "without a name")],
-        Some(_) => &[("#d7301f", "grew"), ("#2b6cb0", "shrank"), (UNCHANGED, "as before"), ("", "width: the larger amount of both")],
-    };
+fn legend(out: &mut String, colors: &[(&str, &str)], y: f64) {
     let mut x = MARGIN;
     for (color, words) in colors {
         if !color.is_empty() {
@@ -201,49 +232,6 @@ fn details(about: &About<'_>, (table, rows): (&Places, &Rows), tree: &Tree, node
     escaped(&text)
 }
 
-const USER: &str = "#f4a259";
-const DEPENDENCY: &str = "#f2d479";
-const LIBRARY: &str = "#b8c9b0";
-const UNNAMED: &str = "#d0d0d0";
-const UNCHANGED: &str = "#ece9e2";
-
-fn color(about: &About<'_>, table: &Places, node: &Node, steepest: f64) -> String {
-    if about.base.is_some() {
-        return difference_color(node.weight.delta(), steepest);
-    }
-    let Some(place) = node.place else { return UNNAMED.to_owned() };
-    let base = match (table.get(place).unresolved, table.get(place).role) {
-        (Some(_), _) => UNNAMED,
-        (None, Role::User) => USER,
-        (None, Role::Dependency) => DEPENDENCY,
-        (None, Role::Library | Role::Allocator | Role::Runtime) => LIBRARY,
-    };
-    shade(base, table, place)
-}
-
-/// The same hue, a little lighter or darker by name, so that neighbors can be told apart.
-fn shade(base: &str, table: &Places, place: PlaceId) -> String {
-    let hash = table.label(place).bytes().fold(5_381u32, |hash, byte| hash.wrapping_mul(33) ^ u32::from(byte));
-    let factor = 0.93 + f64::from(hash % 8) * 0.02;
-    let channel = |at: usize| {
-        let value = base.get(at..at + 2).and_then(|hex| u8::from_str_radix(hex, 16).ok()).unwrap_or(200);
-        (f64::from(value) * factor).min(255.0) as u8
-    };
-    format!("#{:02x}{:02x}{:02x}", channel(1), channel(3), channel(5))
-}
-
-/// From white to red for growth and to blue for shrinkage, by the share of the largest change.
-fn difference_color(delta: f64, steepest: f64) -> String {
-    if delta == 0.0 || steepest <= 0.0 {
-        return UNCHANGED.to_owned();
-    }
-    // The root of the share: a change of a hundredth is still seen.
-    let strength = 0.15 + 0.85 * (delta.abs() / steepest).sqrt().min(1.0);
-    let (r, g, b) = if delta > 0.0 { (215.0, 48.0, 31.0) } else { (43.0, 108.0, 176.0) };
-    let mix = |channel: f64| (247.0 + (channel - 247.0) * strength) as u8;
-    format!("#{:02x}{:02x}{:02x}", mix(r), mix(g), mix(b))
-}
-
 /// As much of a name as fits.
 fn label(name: &str, wide: f64) -> String {
     let letters = ((wide - 4.0) / LETTER) as usize;
@@ -268,14 +256,6 @@ mod tests {
     #[test]
     fn text_is_harmless_in_xml() {
         assert!(!SCRIPT.contains("]]>"), "the script stands in a CDATA section");
-    }
-
-    #[test]
-    fn changes_have_the_color_of_their_direction() {
-        assert_eq!(difference_color(0.0, 5.0), UNCHANGED);
-        assert_eq!(difference_color(5.0, 5.0), "#d7301f");
-        assert_eq!(difference_color(-5.0, 5.0), "#2b6cb0");
-        assert_ne!(difference_color(0.01, 5.0), UNCHANGED);
     }
 
     #[test]

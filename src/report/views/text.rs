@@ -22,6 +22,9 @@ pub(super) mod style {
 /// Least columns for names before the figures are given the rest.
 const LEAST_NAME: usize = 24;
 
+/// Columns for names below which places are left out.
+const NARROW: usize = 40;
+
 /// One line of a table: figures, then a name and where it is.
 struct Line {
     /// In columns; what follows a tab is aligned to the left, what comes before it to the right.
@@ -97,13 +100,14 @@ pub fn diff(about: &About<'_>, table: &Places, diff: &Diff, most: usize, look: L
     );
     context(&mut out, about);
     filters(&mut out, about, diff.left_out_stacks, Some(about.change(delta_value(&diff.left_out, about.measure))));
+    let detail = detail(about, grew.iter().take(most).chain(shrank.iter().take(most)).copied(), look);
     for (title, rows, style) in [("Grew", &grew, style::GREW), ("Shrank", &shrank, style::SHRANK)] {
         if rows.is_empty() {
             continue;
         }
         let head = [title, "cum"];
         let lines = rows.iter().take(most).map(|row| Line {
-            figures: vec![change(about, row), about.change(delta_value(&row.cum, about.measure))],
+            figures: vec![change(about, row, detail), about.change(delta_value(&row.cum, about.measure))],
             name: name(about, table, row.place),
             place: place(about, table, row.place),
             note: row.container.map(str::to_owned),
@@ -167,9 +171,38 @@ fn spread(interval: Interval) -> String {
     }
 }
 
+/// How much a row says beside its change.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Detail {
+    /// Its interval, and what it was and is.
+    Levels,
+    /// Its interval.
+    Interval,
+    /// Nothing.
+    Change,
+}
+
+/// As much as leaves room for names in a terminal.
+fn detail<'a>(about: &About<'_>, rows: impl Iterator<Item = &'a DiffRow> + Clone, look: Look) -> Detail {
+    let Some(width) = look.width else { return Detail::Levels };
+    let cum =
+        rows.clone().map(|row| about.change(delta_value(&row.cum, about.measure)).chars().count()).max().unwrap_or(0).max("cum".len());
+    let fits = |detail: &Detail| {
+        let split = |row| change(about, row, *detail).split_once('\t').map_or((0, 0), |(a, b)| (a.chars().count(), b.chars().count()));
+        let (right, left) = rows.clone().map(split).fold((0, 0), |widest, (a, b)| (widest.0.max(a), widest.1.max(b)));
+        right + left + 2 + cum + 2 + LEAST_NAME <= width
+    };
+    [Detail::Levels, Detail::Interval].into_iter().find(fits).unwrap_or(Detail::Change)
+}
+
 /// A row's change for a column: aligned where the change ends.
-fn change(about: &About<'_>, row: &DiffRow) -> String {
+fn change(about: &About<'_>, row: &DiffRow, detail: Detail) -> String {
     let (delta, rest) = change_words(about, &row.flat);
+    let rest = match detail {
+        Detail::Levels => rest.as_str(),
+        Detail::Interval => rest.split_once(", ").map_or("", |(interval, _)| interval),
+        Detail::Change => "",
+    };
     let mark = if row.significant || about.measure.is_objects() { "" } else { "~ " };
     format!("{mark}{delta}\t{rest}")
 }
@@ -304,7 +337,8 @@ fn lines(out: &mut String, head: &[&str], about: &About<'_>, lines: Vec<Line>, l
             let _ = write!(row, "{:pad$}{}{rest:left$}  ", "", styled(line.style, &number));
         }
         let tail: Vec<String> = line.place.into_iter().chain(line.note.map(|note| format!("[{note}]"))).collect();
-        let tail = tail.join("  ");
+        // Beside a name that is cut anyway, half a place says nothing.
+        let tail = if room.is_some_and(|room| room < NARROW) { String::new() } else { tail.join("  ") };
         let (name, tail) = fit(&line.name, &tail, room);
         row.push_str(&name);
         if !tail.is_empty() {

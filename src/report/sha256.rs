@@ -1,5 +1,5 @@
-//! SHA-256 (FIPS 180-4), for the content security policy of a page: the policy names its one script and its one style
-//! sheet by their hashes, so that nothing else runs, whatever a name of a symbol may hold.
+//! SHA-256 (FIPS 180-4): a page's content security policy names its one script and its one style sheet by their
+//! hashes; a profile that is pushed twice has the same id.
 
 /// Fractional parts of the cube roots of the first 64 primes.
 const K: [u32; 64] = [
