@@ -955,7 +955,8 @@
     const swatch = (share) => { const chip = element("span", { class: "chip", "aria-hidden": true }); chip.style.background = changeColor(share); return chip; };
     const [grew, shrank] = state.colors ? ["orange", "purple"] : ["red", "blue"];
     const legend = state.mode === "difference" ? [" ", swatch(1), `${grew} grew, `, swatch(-1), `${shrank} shrank`] : [];
-    $("says").replaceChildren(MODES.find((mode) => mode.id === state.mode).says, ...legend);
+    const says = dumps.length > 1 ? MODES.find((mode) => mode.id === state.mode).says : `Width: ${state.mode === "allocated" ? "allocated since the start" : "live"}`;
+    $("says").replaceChildren(says, ...legend);
     if (controls.colors) controls.colors.input.parentElement.hidden = state.mode !== "difference";
     if (state.focus || state.ignore || state.hide || state.crate) $("filters").open = true;
     let kept = 0, size = 0, total = 0;

@@ -22,7 +22,20 @@
       f.text.setAttribute("y", +f.rect.getAttribute("y") + 12);
       f.g.appendChild(f.text);
     }
-    f.text.textContent = f.name.length <= letters ? f.name : f.name.slice(0, letters - 1) + "\u2026";
+    var name = f.name, at;
+    while (name.length > letters && (at = segment(name)) > 0) name = name.slice(at);
+    f.text.textContent = name.length <= letters ? name : name.slice(0, letters - 1) + "\u2026";
+  }
+
+  // Where the second segment of a path of names begins; what stands in brackets is not split.
+  function segment(name) {
+    for (var i = 0, depth = 0; i < name.length; i++) {
+      var c = name[i], before = i ? name[i - 1] : " ";
+      if ("<([{".indexOf(c) >= 0) depth++;
+      else if ((c === ">" && before !== "-") || ")]}".indexOf(c) >= 0) depth--;
+      else if (c === ":" && before === ":" && depth === 0) return i + 1;
+    }
+    return 0;
   }
 
   function zoom(to) {

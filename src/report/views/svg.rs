@@ -232,13 +232,36 @@ fn details(about: &About<'_>, (table, rows): (&Places, &Rows), tree: &Tree, node
     escaped(&text)
 }
 
-/// As much of a name as fits.
+/// As much of a name as fits: its last segments rather than its first, which a whole row has in common.
 fn label(name: &str, wide: f64) -> String {
     let letters = ((wide - 4.0) / LETTER) as usize;
+    let mut name = name;
+    while name.chars().count() > letters
+        && let Some(at) = segment(name)
+    {
+        name = &name[at..];
+    }
     if name.chars().count() <= letters {
         return name.to_owned();
     }
     name.chars().take(letters.saturating_sub(1)).chain(['…']).collect()
+}
+
+/// Where the second segment of a path of names begins; what stands in brackets is not split.
+fn segment(name: &str) -> Option<usize> {
+    let mut depth = 0i32;
+    let mut before = ' ';
+    for (at, c) in name.char_indices() {
+        match c {
+            '<' | '(' | '[' | '{' => depth += 1,
+            '>' if before != '-' => depth -= 1,
+            ')' | ']' | '}' => depth -= 1,
+            ':' if before == ':' && depth == 0 => return Some(at + 1),
+            _ => {}
+        }
+        before = c;
+    }
+    None
 }
 
 fn shortened(name: &str) -> String {
@@ -262,5 +285,7 @@ mod tests {
     fn labels_fit_their_frame() {
         assert_eq!(label("abcdef", 100.0), "abcdef");
         assert_eq!(label("abcdef", 31.0), "abc…");
+        assert_eq!(label("quarryd::engine::score", 60.0), "score");
+        assert_eq!(label("<a::B as c::D>::run::{{closure}}", 120.0), "run::{{closure}}");
     }
 }
