@@ -35,6 +35,7 @@ pub const TOPICS: &[Topic] = &[
     topic!("detectors", "detectors", "the mistakes that are recognised, and what looks like them"),
     topic!("ci", "ci", "gates in continuous integration"),
     topic!("formats", "formats", "what other tools read and write, and how"),
+    topic!("fleet", "fleet", "from one process to thousands"),
     topic!("json", "json", "the JSON outputs, and what may change in them"),
     topic!("security", "security", "what the program does with files it does not trust"),
 ];
