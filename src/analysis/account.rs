@@ -167,7 +167,11 @@ pub fn accounting(timeline: &Timeline) -> Accounting {
         coverage: covered.iter().rev().find_map(|&i| accounts[i].coverage),
         anon_huge: figures(|beside| beside.anon_huge_pages),
         virtual_size: figures(|beside| beside.virtual_size),
-        foreign_in_use: figures(|beside| beside.glibc_in_use),
+        foreign_in_use: covered
+            .iter()
+            .enumerate()
+            .filter_map(|(at, &i)| Some((at, beside[i].glibc_in_use?.get().min(MOST_MEMORY))))
+            .collect(),
         notes: Vec::new(),
         snapshots: covered,
     };

@@ -63,39 +63,108 @@ pub fn foreign(ledger: &Ledger, regressors: &[Regressor]) -> Foreign {
         return Foreign { growth, label, ..Foreign::default() };
     }
     let resident = course(&series, regressors);
-    let in_use = (ledger.foreign_in_use.len() == n).then(|| ledger.foreign_in_use.iter().map(|&b| b as f64).collect());
-    let live = in_use.map(|levels| course(&Series::measured(levels, FOREIGN_NOISE), regressors));
-    let judged = live.as_ref().unwrap_or(&resident);
-    let (kind, reason) = match judged.shape {
-        _ if n <= LEAST_INTERVALS => (VerdictKind::Growth, "too few snapshots to tell its course".to_owned()),
-        Shape::Linear | Shape::Accelerating => (VerdictKind::ForeignAllocatorLeak, "it grows to the end, in step".to_owned()),
-        _ if live.is_some() => (
-            VerdictKind::ForeignAllocatorRetention,
-            "what is in use inside it does not grow (malloc_info): it keeps what was freed".to_owned(),
-        ),
-        Shape::Plateau(from) | Shape::Step(from) => (
+    let in_use = InUse::of(ledger, &series, regressors);
+    let live = in_use.as_ref().and_then(|in_use| in_use.course.as_ref());
+    let judged = live.unwrap_or(&resident);
+    let (kind, reason) = match (judged.shape, &in_use) {
+        // It does not need a course to see that what is in use did not grow.
+        (_, Some(in_use)) if in_use.grown < KEPT * in_use.of => (
             VerdictKind::ForeignAllocatorRetention,
             format!(
-                "flat since the {} snapshot: kept by that allocator, or held by the program; it does not go on",
-                crate::analysis::judge::ordinal(from + 1)
+                "what is in use inside it does not grow (malloc_info: {} of the {}): it keeps what was freed",
+                signed_iec(in_use.grown),
+                signed_iec(in_use.of)
             ),
         ),
-        Shape::Sawtooth => (VerdictKind::ForeignAllocatorRetention, "it comes back down".to_owned()),
-        _ => (VerdictKind::ForeignAllocatorRetention, "it does not grow in step with time or work to the end".to_owned()),
+        (shape, _) => by_shape(shape, n, live.is_some()),
     };
     let suspect = (kind == VerdictKind::ForeignAllocatorLeak).then(|| {
         let confidence = if live.is_some() { Confidence::High } else { Confidence::Medium };
-        foreign_suspect(&label, growth, judged, &series, confidence, live.is_some())
+        foreign_suspect(&label, growth, judged, &series, confidence, in_use.as_ref())
     });
     Foreign { suspect, kind: Some(kind), growth, label, reason }
 }
 
-fn foreign_suspect(label: &str, growth: f64, judged: &Course, series: &Series, confidence: Confidence, in_use: bool) -> Suspect {
-    let source = if in_use { "malloc_info of every snapshot" } else { "smaps of every snapshot" };
+/// Growth of what is in use below this share of the growth of the heap: the heap keeps what was freed.
+const KEPT: f64 = 0.25;
+/// malloc_info must span this share of the growth of the heap to speak for it.
+const SPANNED: f64 = 0.5;
+
+/// What malloc_info says, at two snapshots or more.
+struct InUse {
+    /// Growth of what is in use between the first malloc_info and the last, bytes.
+    grown: f64,
+    /// Growth of the heap's resident bytes between them.
+    of: f64,
+    /// Snapshots that have it.
+    count: usize,
+    /// Its course, with enough of them.
+    course: Option<Course>,
+}
+
+impl InUse {
+    fn of(ledger: &Ledger, heap: &Series, regressors: &[Regressor]) -> Option<InUse> {
+        let points: Vec<(usize, f64)> = ledger.foreign_in_use.iter().map(|&(at, bytes)| (at, bytes as f64)).collect();
+        let (&(from, first), &(to, last)) = (points.first()?, points.last()?);
+        let of = heap.levels.get(to)? - heap.levels.get(from)?;
+        if from == to || of < SPANNED * heap.growth() {
+            return None;
+        }
+        let at = |regressor: &Regressor| {
+            let values = points.iter().map(|&(at, _)| regressor.values.get(at).copied()).collect::<Option<Vec<f64>>>()?;
+            Some(Regressor { name: regressor.name.clone(), values }).filter(Regressor::moves)
+        };
+        let regressors: Vec<Regressor> = regressors.iter().filter_map(at).collect();
+        let enough = points.len() > LEAST_INTERVALS;
+        let course =
+            enough.then(|| course(&Series::measured(points.iter().map(|(_, bytes)| *bytes).collect(), FOREIGN_NOISE), &regressors));
+        Some(InUse { grown: last - first, of, count: points.len(), course })
+    }
+}
+
+/// What a course is, where what is in use grew as well or is not known.
+fn by_shape(shape: Shape, n: usize, in_use: bool) -> (VerdictKind, String) {
+    let ordinal = |at: usize| crate::analysis::judge::ordinal(at + 1);
+    match shape {
+        _ if n <= LEAST_INTERVALS => (VerdictKind::Growth, "too few snapshots to tell its course".to_owned()),
+        Shape::Linear | Shape::Accelerating => (VerdictKind::ForeignAllocatorLeak, "it grows to the end, in step".to_owned()),
+        Shape::Plateau(from) if in_use => (
+            VerdictKind::GrowthPlateau,
+            format!(
+                "what is in use inside it (malloc_info) grew and is flat since the {} malloc_info: the program holds it",
+                ordinal(from)
+            ),
+        ),
+        Shape::Step(from) if in_use => (
+            VerdictKind::OneTime,
+            format!("what is in use inside it (malloc_info) grew once, before the {} malloc_info: the program holds it", ordinal(from)),
+        ),
+        Shape::Plateau(from) | Shape::Step(from) => (
+            VerdictKind::ForeignAllocatorRetention,
+            format!("flat since the {} snapshot: kept by that allocator, or held by the program; it does not go on", ordinal(from)),
+        ),
+        Shape::Sawtooth => (VerdictKind::ForeignAllocatorRetention, "it comes back down".to_owned()),
+        _ => (VerdictKind::ForeignAllocatorRetention, "it does not grow in step with time or work to the end".to_owned()),
+    }
+}
+
+fn foreign_suspect(label: &str, growth: f64, judged: &Course, series: &Series, confidence: Confidence, known: Option<&InUse>) -> Suspect {
+    let in_use = known.is_some_and(|known| known.course.is_some());
+    let source = match known.filter(|_| in_use) {
+        Some(known) => format!("malloc_info of {} snapshots", known.count),
+        None => "smaps of every snapshot".to_owned(),
+    };
+    let source = source.as_str();
     let mut evidence = vec![Evidence::new(
         format!("{label} grew by {} in {} of {} intervals, and goes on", iec(growth), judged.rises, judged.intervals),
         source,
     )];
+    if let Some(known) = known {
+        evidence.push(Evidence::new(
+            format!("what is in use inside it grew by {} while the heap grew by {}", iec(known.grown.max(0.0)), iec(known.of.max(0.0))),
+            format!("malloc_info of {} snapshots", known.count),
+        ));
+    }
     if let Some(trend) = judged.best_trend() {
         evidence.push(Evidence::new(
             format!("{} per {}, r² {:.3}", iec(trend.rate.estimate), singular(&trend.per), trend.r2),
@@ -130,9 +199,11 @@ fn foreign_suspect(label: &str, growth: f64, judged: &Course, series: &Series, c
             true => "the bytes in use of malloc_info fall again in a longer capture".to_owned(),
             false => "malloc_info(3) shows that the bytes in use inside it do not grow: then it is kept, not leaked".to_owned(),
         },
-        remedy: "the heap profile cannot see this allocator: record malloc_info beside each snapshot, or link the C code against \
-                 jemalloc (unprefixed build, or LD_PRELOAD) and profile again to see whose it is"
-            .to_owned(),
+        remedy: format!(
+            "the heap profile cannot see this allocator: {}link the C code against jemalloc (unprefixed build, or LD_PRELOAD) and profile \
+             again to see whose it is",
+            if known.is_some() { "" } else { "record malloc_info beside each snapshot, or " }
+        ),
         keywords: vec!["malloc_info".to_owned(), "mallinfo2".to_owned(), "malloc_trim".to_owned()],
         source: Vec::new(),
         suppressed: None,

@@ -177,8 +177,8 @@ pub struct Ledger {
     pub anon_huge: Vec<u64>,
     /// Size of the address space at each snapshot; empty when unknown.
     pub virtual_size: Vec<u64>,
-    /// Bytes in use inside glibc's heap by malloc_info at each snapshot; empty when unknown.
-    pub foreign_in_use: Vec<u64>,
+    /// Bytes in use inside glibc's heap by malloc_info, where it was recorded: position in `snapshots`, and bytes.
+    pub foreign_in_use: Vec<(usize, u64)>,
     /// Sentences about figures that stand beside the ledger: retained, swap, limits, coverage, causes of `untouched`.
     pub notes: Vec<String>,
 }

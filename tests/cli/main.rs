@@ -6,6 +6,7 @@ mod check;
 mod doctor;
 #[cfg(feature = "parquet")]
 mod fleet;
+mod foreign;
 mod formats;
 mod goldens;
 mod hostile;

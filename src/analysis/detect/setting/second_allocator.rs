@@ -28,29 +28,35 @@ fn examine(settings: &Settings<'_>) -> Option<Advice> {
         ),
         largest.source.clone(),
     )];
-    if let Some(&in_use) = settings.ledger.foreign_in_use.last() {
-        evidence.push(Evidence::new(
-            format!("{} of it are in use, the rest is kept free", iec(in_use as f64)),
-            "malloc_info of the last snapshot",
-        ));
+    if let Some(&(_, in_use)) = settings.ledger.foreign_in_use.last() {
+        evidence.push(Evidence::new(format!("{} of it are in use, the rest is kept free", iec(in_use as f64)), "the last malloc_info"));
     }
-    let glibc = largest.label.contains("glibc") || largest.label.contains("C library malloc") || largest.label.contains("[heap]");
-    Some(Advice {
-        evidence,
-        setting: if glibc { "MALLOC_ARENA_MAX=2".to_owned() } else { "LD_PRELOAD=libjemalloc.so.2".to_owned() },
-        is_malloc_conf: false,
-        effect: if glibc {
-            "glibc keeps fewer arenas with free space of their own; malloc_trim(0) gives back what is free; malloc_info tells used from free".to_owned()
-        } else {
-            "one allocator serves the whole process, and the profile sees all of it".to_owned()
-        },
-        cost: if glibc {
-            "more contention where many threads allocate through C; it does not help where the bytes are in use".to_owned()
-        } else {
-            "the code that brought its own allocator must be built without it".to_owned()
-        },
-    })
+    let in_use = settings.ledger.foreign_in_use.last().map_or(0.0, |&(_, in_use)| in_use as f64);
+    let label = largest.label.as_str();
+    let glibc = label.contains("glibc") || label.contains("C library malloc") || label.contains("[heap]");
+    // What is in use cannot be given back by any setting, and only threads' arenas are multiplied by threads.
+    let (setting, effect, cost) = match glibc && in_use < IN_USE * bytes {
+        true if label.contains("arena") => (
+            "MALLOC_ARENA_MAX=2",
+            "glibc keeps fewer arenas with free space of their own; malloc_trim(0) gives back what is free; malloc_info tells used from free",
+            "more contention where many threads allocate through C; it does not help where the bytes are in use",
+        ),
+        true => (
+            "malloc_trim(0)",
+            "called when the program is idle, glibc gives back the free pages inside its heap; malloc_info tells used from free",
+            "some milliseconds under the heap's lock for each call, and page faults when the memory is used again; nothing where the bytes are in use",
+        ),
+        false => (
+            "LD_PRELOAD=libjemalloc.so.2",
+            "one allocator serves the whole process, and the profile sees all of it",
+            "a restart; code that is linked with its own allocator must be built without it",
+        ),
+    };
+    Some(Advice { evidence, setting: setting.to_owned(), is_malloc_conf: false, effect: effect.to_owned(), cost: cost.to_owned() })
 }
+
+/// From this share on the heap is full of what the program holds.
+const IN_USE: f64 = 0.8;
 
 #[cfg(test)]
 mod tests {
@@ -60,11 +66,15 @@ mod tests {
     #[test]
     fn a_large_foreign_heap() {
         let mut glibc = Sketch::new(16, 68).row(RowKind::ForeignHeap, 1, 50);
-        glibc.ledger.rows[0].label = "glibc malloc".into();
-        glibc.ledger.foreign_in_use = vec![1 << 20, 2 << 20];
+        glibc.ledger.rows[0].label = "C library malloc, thread arenas".into();
+        glibc.ledger.foreign_in_use = vec![(0, 1 << 20), (1, 2 << 20)];
         let advice = glibc.advise();
         assert_eq!((advice[0].0, advice[0].1.setting.as_str(), advice[0].1.evidence.len()), ("second_allocator", "MALLOC_ARENA_MAX=2", 2));
         assert!(advice[0].1.evidence[0].claim.contains("+49.0 MiB since the first snapshot"));
+        glibc.ledger.rows[0].label = "C library malloc, main heap".into();
+        assert_eq!(glibc.advise()[0].1.setting, "malloc_trim(0)");
+        glibc.ledger.foreign_in_use = vec![(0, 1 << 20), (1, 49 << 20)];
+        assert!(glibc.advise()[0].1.setting.starts_with("LD_PRELOAD"), "no setting gives back what is in use");
         let mut other = Sketch::new(16, 68).row(RowKind::ForeignHeap, 1, 50);
         other.ledger.rows[0].label = "mimalloc".into();
         assert!(other.advise()[0].1.setting.starts_with("LD_PRELOAD"));
