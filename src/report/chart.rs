@@ -148,18 +148,16 @@ fn axes(out: &mut String, scale: &Scale, tick: f64, timed: bool, length: f64, co
     }
     let zero = scale.y(0.0);
     let _ = writeln!(out, "<line class=\"axis\" x1=\"{}\" x2=\"{}\" y1=\"{zero:.1}\" y2=\"{zero:.1}\"/>", PLOT.0, PLOT.2);
-    const TICKS: usize = 5;
-    let ticks = if count > 1 { TICKS } else { 0 };
+    let step = if timed { time_step(length) } else { ((length / 5.0).ceil()).max(1.0) };
+    let ticks = if count > 1 { (length / step).floor() as usize } else { 0 };
     for i in 0..=ticks {
-        let share = i as f64 / TICKS as f64;
-        let label = if i == 0 && timed {
-            "0".to_owned()
-        } else if timed {
-            clock((length * share).round() as i64)
-        } else {
-            format!("#{:.0}", length * share + 1.0)
+        let at = i as f64 * step;
+        let label = match timed {
+            true if i == 0 => "0".to_owned(),
+            true => time_label(at.round() as i64),
+            false => format!("#{:.0}", at + 1.0),
         };
-        let x = PLOT.0 + share * (PLOT.2 - PLOT.0);
+        let x = PLOT.0 + if length > 0.0 { at / length } else { 0.0 } * (PLOT.2 - PLOT.0);
         let _ = writeln!(
             out,
             "<line class=\"axis\" x1=\"{x:.1}\" x2=\"{x:.1}\" y1=\"{}\" y2=\"{}\"/><text x=\"{x:.1}\" y=\"{}\" text-anchor=\"middle\">{label}</text>",
@@ -167,6 +165,31 @@ fn axes(out: &mut String, scale: &Scale, tick: f64, timed: bool, length: f64, co
             PLOT.3 + 5.0,
             PLOT.3 + 34.0
         );
+    }
+}
+
+/// Steps of a clock, in seconds; days follow.
+const TIME_STEPS: [f64; 21] = [
+    0.01, 0.05, 0.1, 0.5, 1.0, 2.0, 5.0, 10.0, 15.0, 30.0, 60.0, 120.0, 300.0, 600.0, 900.0, 1800.0, 3600.0, 7200.0, 10_800.0, 21_600.0,
+    43_200.0,
+];
+
+/// The distance of marks on an axis of this many milliseconds: a round one, and eight of them at most.
+fn time_step(length: f64) -> f64 {
+    let fits = |step: &f64| length / (step * 1000.0) <= 8.0;
+    let day = 86_400.0;
+    let step = TIME_STEPS.into_iter().find(fits).unwrap_or_else(|| (length / 1000.0 / day / 8.0).ceil().max(1.0) * day);
+    step * 1000.0
+}
+
+/// `5 s`, `30 min`, `2 h`: round times need no second unit.
+fn time_label(ms: i64) -> String {
+    match ms {
+        _ if ms % 86_400_000 == 0 => format!("{} d", ms / 86_400_000),
+        _ if ms % 3_600_000 == 0 => format!("{} h", ms / 3_600_000),
+        _ if ms % 60_000 == 0 => format!("{} min", ms / 60_000),
+        _ if ms < 60_000 && ms % 1000 == 0 => format!("{} s", ms / 1000),
+        _ => clock(ms),
     }
 }
 
@@ -232,6 +255,19 @@ fn escape(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn time_is_marked_at_round_steps() {
+        let marks = |length: f64| -> Vec<String> {
+            let step = time_step(length);
+            (1..=(length / step) as usize).map(|i| time_label((i as f64 * step) as i64)).collect()
+        };
+        assert_eq!(marks(35_900.0), ["5 s", "10 s", "15 s", "20 s", "25 s", "30 s", "35 s"]);
+        assert_eq!(marks(9.0 * 60_000.0), ["2 min", "4 min", "6 min", "8 min"]);
+        assert_eq!(marks(600.0), ["100 ms", "200 ms", "300 ms", "400 ms", "500 ms", "600 ms"]);
+        assert_eq!(marks(20.0 * 86_400_000.0).last().map(String::as_str), Some("18 d"));
+        assert!(time_step(0.0) > 0.0 && time_step(1e18).is_finite());
+    }
 
     #[test]
     fn ticks_are_powers_of_two() {
