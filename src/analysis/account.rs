@@ -150,7 +150,13 @@ pub fn accounting(timeline: &Timeline) -> Accounting {
     let is_jemalloc =
         timeline.snapshots.iter().any(|snapshot| snapshot.stats.is_some() || snapshot.heap.as_ref().is_some_and(is_jemalloc_dump))
             || version.is_some();
-    let mut accounts: Vec<Account> = timeline.snapshots.iter().map(|snapshot| account(snapshot, version, is_jemalloc)).collect();
+    let profiled = profiled(&timeline.snapshots);
+    let mut accounts: Vec<Account> = timeline
+        .snapshots
+        .iter()
+        .zip(&profiled)
+        .map(|(snapshot, profiled)| account(snapshot, profiled.as_ref(), version, is_jemalloc))
+        .collect();
     let resident = accounts.iter().map(|account| account.rss).collect();
     let beside: Vec<Beside> = accounts.iter().map(|account| account.beside).collect();
     let covered = covered(&timeline.snapshots, &accounts);
@@ -255,7 +261,7 @@ fn label_files(rows: &mut [(Row, Confidence)]) {
     }
 }
 
-fn account(snapshot: &Snapshot, version: Option<&str>, is_jemalloc: bool) -> Account {
+fn account(snapshot: &Snapshot, profiled: Option<&Profiled>, version: Option<&str>, is_jemalloc: bool) -> Account {
     let stats = snapshot.stats.as_ref();
     let mut account = Account {
         entries: Vec::new(),
@@ -266,7 +272,7 @@ fn account(snapshot: &Snapshot, version: Option<&str>, is_jemalloc: bool) -> Acc
         limits: Vec::new(),
         coverage: None,
     };
-    let jemalloc = Jemalloc::of(snapshot, version);
+    let jemalloc = Jemalloc::of(snapshot, profiled, version);
     account.coverage = jemalloc.coverage;
     if snapshot.memory.as_ref().is_some_and(|memory| memory.total.rss.get() > MOST_MEMORY) {
         account.limits.push("the sizes in smaps exceed every address space: not used".into());
@@ -403,6 +409,71 @@ fn beside(snapshot: &Snapshot) -> Beside {
     }
 }
 
+/// What the profile says of the heap at one snapshot.
+#[derive(Clone, Copy, Debug)]
+struct Profiled {
+    /// Live bytes.
+    estimate: Interval,
+    /// Sampled small objects and their bytes; `None` where sampling costs no memory.
+    small: Option<(u64, u64)>,
+}
+
+/// Dumps that span this share of the time speak for the snapshots between them, too.
+const SPANNED: f64 = 0.5;
+
+/// What the profile says at each snapshot. Dumps are often rarer than smaps: between two of them it is what they say,
+/// weighted by time, and before the first and after the last what that one says; a row that is there at every dump only
+/// would seem to come and go. Where the dumps span too little of the time for that, and no statistics count what is
+/// live, nothing is said of it.
+fn profiled(snapshots: &[Snapshot]) -> Vec<Option<Profiled>> {
+    let own: Vec<Option<Profiled>> = snapshots.iter().map(|snapshot| snapshot.heap.as_ref().map(Profiled::of)).collect();
+    let known: Vec<(usize, Profiled)> = own.iter().enumerate().filter_map(|(at, own)| Some((at, (*own)?))).collect();
+    let time = |at: usize| snapshots[at].unix_ms as f64;
+    let (Some(&(first, _)), Some(&(last, _))) = (known.first(), known.last()) else { return own };
+    let whole = time(snapshots.len() - 1) - time(0);
+    if known.len() < 2 || time(last) - time(first) < SPANNED * whole {
+        let resident = snapshots.iter().filter(|snapshot| snapshot.memory.is_some() || snapshot.status.is_some());
+        let elsewhere =
+            resident.clone().any(|snapshot| snapshot.heap.is_none()) && snapshots.iter().all(|snapshot| snapshot.stats.is_none());
+        return if elsewhere { vec![None; snapshots.len()] } else { own };
+    }
+    (0..snapshots.len())
+        .map(|at| {
+            let after = known.partition_point(|(dump, _)| *dump < at);
+            let (from, to) = (known[after.saturating_sub(1)], known[after.min(known.len() - 1)]);
+            let span = time(to.0) - time(from.0);
+            let share = if span > 0.0 { ((time(at) - time(from.0)) / span).clamp(0.0, 1.0) } else { 1.0 };
+            Some(own[at].unwrap_or_else(|| Profiled::between(&from.1, &to.1, share)))
+        })
+        .collect()
+}
+
+impl Profiled {
+    fn of(heap: &HeapProfile) -> Profiled {
+        let estimated = heap.samples.iter().map(|sample| unsample(sample.live, heap.sampling));
+        let small = (is_jemalloc_dump(heap) && heap.sampling.interval() > 1.0).then(|| {
+            let of_slabs =
+                |sample: &&crate::model::heap::Sample| sample.live.objects > 0 && sample.live.bytes / sample.live.objects <= SMALL_MAX;
+            heap.samples
+                .iter()
+                .filter(of_slabs)
+                .fold((0u64, 0u64), |sum, sample| (sum.0.saturating_add(sample.live.objects), sum.1.saturating_add(sample.live.bytes)))
+        });
+        Profiled { estimate: estimated.sum::<crate::analysis::estimate::Estimated>().interval(), small }
+    }
+
+    /// `share` of the way from one to the other.
+    fn between(from: &Profiled, to: &Profiled, share: f64) -> Profiled {
+        let mix = |a: f64, b: f64| a + (b - a) * share;
+        let (a, b) = (from.estimate, to.estimate);
+        let whole = |a: u64, b: u64| mix(a as f64, b as f64).round() as u64;
+        Profiled {
+            estimate: Interval { estimate: mix(a.estimate, b.estimate), low: mix(a.low, b.low), high: mix(a.high, b.high) },
+            small: from.small.zip(to.small).map(|(a, b)| (whole(a.0, b.0), whole(a.1, b.1))),
+        }
+    }
+}
+
 /// What the statistics and the profile say of jemalloc's memory, before it is compared with what is resident.
 #[derive(Debug, Default)]
 struct Jemalloc {
@@ -410,6 +481,8 @@ struct Jemalloc {
     counted: Option<Counted>,
     /// The profile's estimate of live bytes.
     estimate: Option<Interval>,
+    /// Where the estimate is from.
+    source: String,
     /// What sampling added to `allocated`.
     overhead: u64,
     /// Estimate over live.
@@ -433,23 +506,24 @@ struct Counted {
 }
 
 impl Jemalloc {
-    fn of(snapshot: &Snapshot, version: Option<&str>) -> Jemalloc {
-        let heap = snapshot.heap.as_ref();
-        let estimate = heap.map(|heap| {
-            heap.samples.iter().map(|sample| unsample(sample.live, heap.sampling)).sum::<crate::analysis::estimate::Estimated>().interval()
-        });
+    fn of(snapshot: &Snapshot, profiled: Option<&Profiled>, version: Option<&str>) -> Jemalloc {
+        let estimate = profiled.map(|profiled| profiled.estimate);
+        let source = match snapshot.file(Part::Heap) {
+            Some(file) => format!("{file}: estimate"),
+            None => "estimates of the dumps before and after".to_owned(),
+        };
         let Some(stats) = snapshot.stats.as_ref() else {
-            return Jemalloc { estimate, ..Jemalloc::default() };
+            return Jemalloc { estimate, source, ..Jemalloc::default() };
         };
         let numbers = stats.version_numbers().or_else(|| parse_version(version?));
-        let promotion = heap.filter(|heap| is_jemalloc_dump(heap)).map(|heap| promoted(heap, stats, numbers)).unwrap_or_default();
+        let promotion = profiled.and_then(|profiled| profiled.small).map(|small| promoted(small, stats, numbers)).unwrap_or_default();
         let counted = Counted::of(stats, numbers, &promotion);
         let coverage = counted
             .as_ref()
-            .zip(estimate)
+            .zip(estimate.filter(|_| snapshot.heap.is_some()))
             .filter(|(counted, _)| counted.live > 0)
             .map(|(counted, estimate)| estimate.per(counted.live as f64));
-        Jemalloc { overhead: promotion.overhead, counted, estimate, coverage }
+        Jemalloc { overhead: promotion.overhead, counted, estimate, source, coverage }
     }
 
     /// Splits what smaps measured.
@@ -461,7 +535,7 @@ impl Jemalloc {
         };
         add(account, RowKind::LazyFree, "freed, kernel lag (LazyFree)", lazy, Basis::Measured, &format!("{smaps}: LazyFree"));
         let Some(counted) = &self.counted else {
-            return self.without_statistics(measured - lazy, snapshot, confidence, account);
+            return self.without_statistics(measured - lazy, confidence, account);
         };
         let mut sum = counted.rows(snapshot, confidence, account) + lazy;
         if let Some(metadata) = counted.metadata {
@@ -532,11 +606,10 @@ impl Jemalloc {
     }
 
     /// Only the profile says what is in use.
-    fn without_statistics(&self, measured: i64, snapshot: &Snapshot, confidence: Confidence, account: &mut Account) {
+    fn without_statistics(&self, measured: i64, confidence: Confidence, account: &mut Account) {
         let live = self.estimate.map_or(0, |estimate| estimate.estimate.round() as i64);
         if self.estimate.is_some() {
-            let source = format!("{}: estimate", snapshot.file(Part::Heap).unwrap_or("heap dump"));
-            account.add(RowKind::Live, "live heap", live, Basis::Estimated, confidence, &source);
+            account.add(RowKind::Live, "live heap", live, Basis::Estimated, confidence, &self.source);
         }
         let rest = measured.saturating_sub(live);
         if rest < 0 {
@@ -607,8 +680,14 @@ impl Jemalloc {
                 account.limits.push("without smaps and statistics the owners of anonymous memory cannot be told: capture both".into());
             }
             if let Some(estimate) = self.estimate {
-                let source = format!("{}: estimate", snapshot.file(Part::Heap).unwrap_or("heap dump"));
-                account.add(RowKind::Live, "live heap", estimate.estimate.round() as i64, Basis::Estimated, Confidence::Medium, &source);
+                account.add(
+                    RowKind::Live,
+                    "live heap",
+                    estimate.estimate.round() as i64,
+                    Basis::Estimated,
+                    Confidence::Medium,
+                    &self.source,
+                );
             }
             return;
         };
@@ -770,16 +849,8 @@ struct Promotion {
 /// is the dump's, which with `prof_unbias` may be printed too high for stacks of mixed sizes: no more than the
 /// class has extents. From 5.3.1 on they take whole pages in `active` and are in no class and not in `allocated`
 /// (seen: 1265 sampled objects, 10,362,880 bytes of `active` in neither slabs nor large extents: two pages each).
-fn promoted(heap: &HeapProfile, stats: &AllocatorStats, version: Option<(u32, u32, u32)>) -> Promotion {
+fn promoted((objects, bytes): (u64, u64), stats: &AllocatorStats, version: Option<(u32, u32, u32)>) -> Promotion {
     let Some(version) = version.filter(|version| *version >= (4, 0, 0)) else { return Promotion::default() };
-    if heap.sampling.interval() <= 1.0 {
-        return Promotion::default();
-    }
-    let (mut objects, mut bytes) = (0u64, 0u64);
-    for sample in heap.samples.iter().filter(|sample| sample.live.objects > 0 && sample.live.bytes / sample.live.objects <= SMALL_MAX) {
-        objects = objects.saturating_add(sample.live.objects);
-        bytes = bytes.saturating_add(sample.live.bytes);
-    }
     let page = stats.page_size.unwrap_or(USUAL_PAGE);
     let padded = stats.options.config_cache_oblivious != Some(false);
     if version >= PAGE_PROMOTION_SINCE {
@@ -887,5 +958,46 @@ fn span(seconds: f64) -> String {
         120..=7_199 => format!("{} min", s / 60),
         7_200..=172_799 => format!("{} h {} min", s / 3600, s % 3600 / 60),
         _ => format!("{} days", s / 86_400),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn dumps_that_are_rarer_than_smaps_speak_for_what_lies_between() {
+        use crate::model::heap::{Sample, Sampled, Sampling, Unbias};
+        use crate::model::snapshot::TimeSource;
+        use crate::model::stack::StackId;
+        let at = |ms: i64, live: Option<u64>| {
+            let mut snapshot = Snapshot::empty(ms.to_string(), ms, TimeSource::Name);
+            snapshot.status = Some(crate::model::memory::ProcessStatus { vm_rss: Some(Bytes::new(1000)), ..Default::default() });
+            snapshot.heap = live.map(|bytes| HeapProfile {
+                family: Family::JemallocThreaded,
+                sampling: Sampling::Exact,
+                accumulated: false,
+                unbias: Unbias::Unknown,
+                header: None,
+                threads: Vec::new(),
+                samples: vec![Sample { stack: StackId(0), live: Sampled { objects: 1, bytes }, accumulated: Sampled::default() }],
+                thread_samples: Vec::new(),
+                mappings: crate::model::mapping::AddressSpace::default(),
+                truncated: false,
+            });
+            snapshot
+        };
+        let live = |snapshots: Vec<Snapshot>| {
+            let ledger = ledger(&Timeline { snapshots, ..Timeline::default() });
+            assert!(ledger.closes());
+            ledger.rows.into_iter().find(|row| row.kind == RowKind::Live).map(|row| row.bytes)
+        };
+        assert_eq!(
+            live(vec![at(0, None), at(100, Some(100)), at(150, None), at(300, Some(500)), at(310, None)]),
+            Some(vec![100, 100, 200, 500, 500])
+        );
+        // One dump does not show a course; alone it is what it is.
+        assert_eq!(live(vec![at(0, None), at(100, Some(100)), at(200, None)]), None);
+        assert_eq!(live(vec![at(0, Some(100))]), Some(vec![100]));
     }
 }
