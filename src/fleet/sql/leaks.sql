@@ -1,6 +1,7 @@
 -- Leaks by vote of the fleet: in how many instances of a build a stack grows steadily, how fast, and since which build.
 -- An instance votes for a stack when its bytes rise from quarter to quarter of the span, along a straight line, to the end,
--- a sawtooth, a plateau and a warm-up do not. One row for each service, build and stack with a vote, the worst first.
+-- a sawtooth, a plateau and a warm-up do not. Noise makes as many fall as grow: growing must outnumber falling by four standard
+-- deviations of a fair coin for a leak, by two for a suspicion. One row for each service, build and stack with a vote, the worst first.
 -- since_build is the first build with the verdict `leak`, quiet_builds is the number of builds before it that were watched
 -- and had no vote. bytes_per_hour and r2 are medians over the growing instances, grown_bytes is their sum.
 WITH settings AS (
@@ -45,7 +46,13 @@ growth AS (
                AND (c.q4 - c.q3) * 3e0 >= t.late_share * (c.q4 - c.q1)
                AND c.r2 >= t.least_r2
                AND c.bytes_per_hour * c.hours >= t.least_bytes
-              THEN 1 ELSE 0 END AS grows
+              THEN 1 ELSE 0 END AS grows,
+         CASE WHEN c.points >= t.least_dumps
+               AND c.q1 > c.q2 AND c.q2 > c.q3 AND c.q3 > c.q4
+               AND (c.q3 - c.q4) * 3e0 >= t.late_share * (c.q1 - c.q4)
+               AND c.r2 >= t.least_r2
+               AND c.bytes_per_hour * c.hours <= -t.least_bytes
+              THEN 1 ELSE 0 END AS falls
   FROM courses c
   CROSS JOIN settings t
 ),
@@ -62,6 +69,7 @@ votes AS (
          MAX(b.first_start_us) AS build_first_us,
          COUNT(DISTINCT g.instance) AS holding,
          COUNT(DISTINCT CASE WHEN g.grows = 1 THEN g.instance END) AS growing,
+         COUNT(DISTINCT CASE WHEN g.falls = 1 THEN g.instance END) AS falling,
          MEDIAN(CASE WHEN g.grows = 1 THEN g.bytes_per_hour END) AS bytes_per_hour,
          MEDIAN(CASE WHEN g.grows = 1 THEN g.r2 END) AS r2,
          SUM(CASE WHEN g.grows = 1 THEN g.grown_bytes ELSE 0e0 END) AS grown_bytes,
@@ -73,6 +81,9 @@ votes AS (
 verdicts AS (
   SELECT v.*,
          CASE WHEN v.growing = 0 THEN 'quiet'
+              WHEN v.falling > 0 AND (v.growing <= v.falling
+                OR (v.growing - v.falling) * (v.growing - v.falling) < 4 * (v.growing + v.falling)) THEN 'noise'
+              WHEN v.falling > 0 AND (v.growing - v.falling) * (v.growing - v.falling) < 16 * (v.growing + v.falling) THEN 'suspicion'
               WHEN v.growing >= t.least_votes AND CAST(v.growing AS DOUBLE) >= t.least_share * CAST(v.instances AS DOUBLE) THEN 'leak'
               WHEN v.growing = v.instances THEN 'leak'
               ELSE 'suspicion' END AS verdict
@@ -93,10 +104,10 @@ since AS (
 quiet AS (
   SELECT n.service, n.stack_id,
          MAX(CASE WHEN b.nth = n.nth THEN b.build_id END) AS since_build,
-         CAST(SUM(CASE WHEN b.nth < n.nth AND COALESCE(v.growing, 0) = 0 THEN 1 ELSE 0 END) AS BIGINT) AS quiet_builds
+         CAST(SUM(CASE WHEN b.nth < n.nth AND COALESCE(v.verdict, 'quiet') IN ('quiet', 'noise') THEN 1 ELSE 0 END) AS BIGINT) AS quiet_builds
   FROM since n
   JOIN builds b ON n.service = b.service AND b.nth <= n.nth
-  LEFT JOIN votes v ON v.service = b.service AND v.build_id = b.build_id AND v.stack_id = n.stack_id
+  LEFT JOIN verdicts v ON v.service = b.service AND v.build_id = b.build_id AND v.stack_id = n.stack_id
   GROUP BY n.service, n.stack_id
 ),
 names AS (
@@ -104,12 +115,12 @@ names AS (
   FROM stacks
   GROUP BY service, stack_id
 )
-SELECT v.service, v.build_id, v.stack_id, v.verdict, v.growing, v.instances,
+SELECT v.service, v.build_id, v.stack_id, v.verdict, v.growing, v.falling, v.instances,
        ROUND(v.bytes_per_hour, 0) AS bytes_per_hour, ROUND(v.r2, 4) AS r2,
        ROUND(v.grown_bytes, 0) AS grown_bytes, v.last_bytes,
        q.since_build, q.quiet_builds, n.owner, n.leaf, n.folded
 FROM verdicts v
 LEFT JOIN quiet q ON v.service = q.service AND v.stack_id = q.stack_id
 LEFT JOIN names n ON v.service = n.service AND v.stack_id = n.stack_id
-WHERE v.growing > 0
+WHERE v.verdict = 'leak' OR v.verdict = 'suspicion'
 ORDER BY verdict, grown_bytes DESC, service, build_id, stack_id;

@@ -42,7 +42,13 @@ growth AS (
                AND (c.q4 - c.q3) * 3e0 >= t.late_share * (c.q4 - c.q1)
                AND c.r2 >= t.least_r2
                AND c.bytes_per_hour * c.hours >= t.least_bytes
-              THEN 1 ELSE 0 END AS grows
+              THEN 1 ELSE 0 END AS grows,
+         CASE WHEN c.points >= t.least_dumps
+               AND c.q1 > c.q2 AND c.q2 > c.q3 AND c.q3 > c.q4
+               AND (c.q3 - c.q4) * 3e0 >= t.late_share * (c.q1 - c.q4)
+               AND c.r2 >= t.least_r2
+               AND c.bytes_per_hour * c.hours <= -t.least_bytes
+              THEN 1 ELSE 0 END AS falls
   FROM courses c
   CROSS JOIN settings t
 ),
@@ -59,6 +65,7 @@ votes AS (
          MAX(b.first_start_us) AS build_first_us,
          COUNT(DISTINCT g.instance) AS holding,
          COUNT(DISTINCT CASE WHEN g.grows = 1 THEN g.instance END) AS growing,
+         COUNT(DISTINCT CASE WHEN g.falls = 1 THEN g.instance END) AS falling,
          MEDIAN(CASE WHEN g.grows = 1 THEN g.bytes_per_hour END) AS bytes_per_hour,
          MEDIAN(CASE WHEN g.grows = 1 THEN g.r2 END) AS r2,
          SUM(CASE WHEN g.grows = 1 THEN g.grown_bytes ELSE 0e0 END) AS grown_bytes,
@@ -70,6 +77,9 @@ votes AS (
 verdicts AS (
   SELECT v.*,
          CASE WHEN v.growing = 0 THEN 'quiet'
+              WHEN v.falling > 0 AND (v.growing <= v.falling
+                OR (v.growing - v.falling) * (v.growing - v.falling) < 4 * (v.growing + v.falling)) THEN 'noise'
+              WHEN v.falling > 0 AND (v.growing - v.falling) * (v.growing - v.falling) < 16 * (v.growing + v.falling) THEN 'suspicion'
               WHEN v.growing >= t.least_votes AND CAST(v.growing AS DOUBLE) >= t.least_share * CAST(v.instances AS DOUBLE) THEN 'leak'
               WHEN v.growing = v.instances THEN 'leak'
               ELSE 'suspicion' END AS verdict
@@ -81,7 +91,7 @@ ranked AS (
          ROW_NUMBER() OVER (PARTITION BY g.service, g.stack_id ORDER BY g.bytes_per_hour DESC, g.instance, g.start_us) AS nth
   FROM growth g
   JOIN verdicts v ON g.service = v.service AND g.build_id = v.build_id AND g.stack_id = v.stack_id
-  WHERE g.grows = 1
+  WHERE g.grows = 1 AND (v.verdict = 'leak' OR v.verdict = 'suspicion')
 ),
 names AS (
   SELECT service, stack_id, MIN(owner) AS owner, MIN(leaf) AS leaf

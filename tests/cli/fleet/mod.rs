@@ -138,7 +138,7 @@ fn check(answers: &Answers, planted: &Planted) {
     assert_eq!(leaks_found.len(), 1, "{leaks_found:?}");
     let leak = &leaks_found[0];
     assert_eq!((leak["verdict"].as_str(), leak["owner"].as_str()), (Some("leak"), Some("indexer::postings::push")));
-    assert_eq!((float(leak, "growing"), float(leak, "instances")), (30.0, 40.0));
+    assert_eq!((float(leak, "growing"), float(leak, "falling"), float(leak, "instances")), (30.0, 0.0, 40.0));
     assert_eq!((leak["build_id"].as_str(), leak["since_build"].as_str()), (Some(NEW), Some(NEW)));
     assert_eq!(float(leak, "quiet_builds"), 1.0);
     let per_hour = 2.0 * MIB as f64 * 3_600_000.0 / STEP_MS as f64;
