@@ -215,7 +215,9 @@ pub fn percent(part: f64, total: f64) -> String {
     if total == 0.0 || !total.is_finite() || !part.is_finite() {
         return "-".to_owned();
     }
-    format!("{:.1} %", 100.0 * part / total)
+    let text = format!("{:.1} %", 100.0 * part / total);
+    // Nothing has no sign.
+    if text == "-0.0 %" { "0.0 %".to_owned() } else { text }
 }
 
 #[cfg(test)]

@@ -909,12 +909,9 @@ fn notes(accounting: &Accounting) -> Vec<String> {
     }
     let untouched = ledger.rows.iter().find(|row| row.kind == RowKind::Untouched).map_or(0, |row| row.last());
     if untouched < 0 && !accounting.untouched_causes.is_empty() {
-        let causes: Vec<String> =
-            accounting.untouched_causes.iter().map(|cause| format!("{} (at most {})", cause.what, cause.at_most)).collect();
         notes.push(format!(
-            "{} are counted by the allocator and not resident; they are among: {}",
-            Bytes::new(untouched.unsigned_abs()),
-            causes.join("; ")
+            "{} are counted by the allocator and not resident: never written, or taken back (`heaptriage rss` lists where)",
+            Bytes::new(untouched.unsigned_abs())
         ));
     }
     if let Some(retained) = b.retained.filter(|bytes| *bytes > Bytes::ZERO) {

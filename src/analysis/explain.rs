@@ -4,7 +4,7 @@ use crate::analysis::estimate::Interval;
 use crate::analysis::finding::{Cleared, Confidence, Evidence, FrameView, Rate, Suspect, Verdict, VerdictKind, fingerprint};
 use crate::analysis::judge::{Call, Judged};
 use crate::analysis::ledger::{Ledger, RowKind};
-use crate::analysis::trend::{Course, LEAST_INTERVALS, Regressor, Series, Shape, course};
+use crate::analysis::trend::{Course, LEAST_INTERVALS, Regressor, Series, Shape, TIME, course};
 use crate::analysis::triage::{LIVE_ROWS, STEADY_BYTES, STEADY_SHARE, Summary, singular};
 use crate::model::allocator::Options;
 use crate::units::{iec, percent, signed_iec};
@@ -19,6 +19,11 @@ const VIRTUAL_BYTES: f64 = 256.0 * 1024.0 * 1024.0;
 const VIRTUAL_TIMES: f64 = 10.0;
 /// Share of the growth from which one cause is the answer with high confidence, and with medium.
 const DOMINANT: (f64, f64) = (0.6, 0.4);
+
+/// Share of the growth that the verdict's cause explains at least.
+const MAIN_SHARE: f64 = 0.25;
+/// Label of the cause that is live memory.
+const LIVE: &str = "live heap";
 
 /// One explanation of growth.
 #[derive(Clone, Debug, PartialEq)]
@@ -168,7 +173,7 @@ fn foreign_suspect(label: &str, growth: f64, judged: &Course, series: &Series, c
     if let Some(trend) = judged.best_trend() {
         evidence.push(Evidence::new(
             format!("{} per {}, r² {:.3}", iec(trend.rate.estimate), singular(&trend.per), trend.r2),
-            if trend.per == "second" { source } else { "counters.csv" },
+            if trend.per == TIME { source } else { "counters.csv" },
         ));
     }
     let rates = judged.best.into_iter().chain((0..judged.trends.len()).filter(|i| Some(*i) != judged.best)).map(|i| {
@@ -221,7 +226,7 @@ pub fn causes(ledger: &Ledger, judged: &[Judged], foreign: &Foreign) -> Vec<Caus
     let live = growth(&LIVE_ROWS) - (thp - growth(&[RowKind::HugePages])).max(0.0);
     let (live_kind, live_reason) = live_kind(ledger, judged);
     let mut all = vec![
-        Cause { kind: live_kind, growth: live, label: "live heap".to_owned(), reason: live_reason },
+        Cause { kind: live_kind, growth: live, label: LIVE.to_owned(), reason: live_reason },
         Cause {
             kind: VerdictKind::Thp,
             growth: thp,
@@ -293,6 +298,7 @@ fn live_kind(ledger: &Ledger, judged: &[Judged]) -> (VerdictKind, String) {
     let mut weights: Vec<(VerdictKind, f64, String)> = Vec::new();
     for group in judged {
         let (kind, reason) = match &group.call {
+            Call::Suspect(_, Confidence::Low) => (VerdictKind::Growth, "it may be a leak".to_owned()),
             Call::Suspect(kind, _) => (*kind, String::new()),
             Call::Cleared(kind, reason) if *kind != VerdictKind::Steady => (*kind, reason.clone()),
             Call::Open(reason) => (VerdictKind::Growth, reason.clone()),
@@ -322,7 +328,7 @@ fn live_kind(ledger: &Ledger, judged: &[Judged]) -> (VerdictKind, String) {
 /// Rows above a tenth of the growth that are no leak, as cleared growth.
 pub fn cleared_rows(ledger: &Ledger, causes: &[Cause]) -> Vec<Cleared> {
     let rise = ledger.rss_growth().unwrap_or(0) as f64;
-    let is_row = |cause: &&Cause| cause.label != "live heap" && !cause.kind.is_leak() && cause.kind != VerdictKind::Growth;
+    let is_row = |cause: &&Cause| cause.label != LIVE && !cause.kind.is_leak() && cause.kind != VerdictKind::Growth;
     causes
         .iter()
         .filter(is_row)
@@ -365,7 +371,10 @@ pub fn verdict(
         let summary = leak_sentence(suspect, suspects, rise, causes, &also);
         return Verdict { kind: suspect.kind, also, confidence: suspect.confidence, summary };
     }
-    let Some(rise) = rise else { return without_rss(summary, suspects, judged) };
+    let Some(rise) = rise else {
+        let counted = counted_only(summary, ledger, causes, options);
+        return counted.unwrap_or_else(|| without_rss(summary, suspects, judged));
+    };
     let last = ledger.rss.last().copied().unwrap_or(0) as f64;
     if ledger.snapshots.len() < 2 {
         return Verdict {
@@ -406,7 +415,7 @@ pub fn verdict(
             ),
         };
     }
-    let Some(main) = causes.first().filter(|cause| cause.growth >= 0.25 * rise) else {
+    let Some(main) = causes.first().filter(|cause| cause.growth >= MAIN_SHARE * rise) else {
         return Verdict {
             kind: VerdictKind::Inconclusive,
             also: others(VerdictKind::Inconclusive),
@@ -421,8 +430,56 @@ pub fn verdict(
         (_, s) if s >= DOMINANT.1 => Confidence::Medium,
         _ => Confidence::Low,
     };
+    let confidence = match main.kind {
+        VerdictKind::GrowthPlateau if still_rising(judged).is_some() => confidence.min(Confidence::Medium),
+        _ => confidence,
+    };
     let also = others(main.kind);
-    Verdict { kind: main.kind, confidence, summary: benign_sentence(main, rise, &also, causes, options, suspects), also }
+    let mut summary = benign_sentence(main, &of_growth(main.growth, rise, "RSS growth"), rise, &also, causes, options, suspects);
+    if let (VerdictKind::GrowthPlateau, Some(rate)) = (main.kind, still_rising(judged)) {
+        summary.push_str(&format!(" It still grows by {}/s at the end: a longer capture would show where it stops.", iec(rate)));
+    }
+    Verdict { kind: main.kind, confidence, summary, also }
+}
+
+/// The rate at which the largest plateau still grows at the end, where that is beyond its noise and would add more than a
+/// tenth to its growth in another window.
+fn still_rising(judged: &[Judged]) -> Option<f64> {
+    let plateau = |j: &&Judged| matches!(j.call, Call::Cleared(VerdictKind::GrowthPlateau, _));
+    let largest = judged.iter().filter(plateau).max_by(|a, b| a.delta.bytes.total_cmp(&b.delta.bytes))?;
+    let time = largest.course.trends.iter().find(|trend| trend.per == TIME)?;
+    let window = largest.delta.bytes / time.rate.estimate;
+    (time.late.low > 0.0 && time.late.estimate * window >= ALSO_SHARE * largest.delta.bytes).then_some(time.late.estimate)
+}
+
+/// Without RSS: what the allocator counts, where something else than live memory explains its growth, or nothing grew.
+fn counted_only(summary: &Summary, ledger: &Ledger, causes: &[Cause], options: &Options) -> Option<Verdict> {
+    if ledger.snapshots.len() < 2 || !summary.sources.contains(&"stats") {
+        return None;
+    }
+    let dumps = summary.sources.contains(&"heap");
+    let rise: f64 = ledger.rows.iter().map(|row| row.growth() as f64).sum();
+    let last: f64 = ledger.rows.iter().map(|row| row.last() as f64).sum();
+    let outside = "RSS was not recorded, so memory outside the allocator is not covered.";
+    let verdict =
+        |kind, confidence, text: String| Some(Verdict { kind, also: Vec::new(), confidence, summary: format!("{text} {outside}") });
+    if rise < STEADY_BYTES.max(STEADY_SHARE * last) {
+        let text = format!("What the allocator counts changed by {} on {}.", signed_iec(rise), iec(last));
+        // What the dumps say of live memory says more.
+        return if dumps { None } else { verdict(VerdictKind::Steady, Confidence::Low, text) };
+    }
+    let main = causes.first().filter(|cause| cause.growth >= MAIN_SHARE * rise)?;
+    if dumps && main.label == LIVE {
+        return None;
+    }
+    let confidence = if main.kind == VerdictKind::Growth { Confidence::Low } else { Confidence::Medium };
+    let share = of_growth(main.growth, rise, "growth that the allocator counts");
+    verdict(main.kind, confidence, benign_sentence(main, &share, rise, &[], causes, options, &[]))
+}
+
+/// `84.0 % of the RSS growth`.
+fn of_growth(part: f64, rise: f64, of: &str) -> String {
+    format!("{} of the {of}", percent(part, rise))
 }
 
 fn without_rss(summary: &Summary, suspects: &[Suspect], judged: &[Judged]) -> Verdict {
@@ -451,7 +508,7 @@ fn without_rss(summary: &Summary, suspects: &[Suspect], judged: &[Judged]) -> Ve
             kind: **kind,
             also: Vec::new(),
             confidence: Confidence::Medium,
-            summary: format!("Not a leak in the live heap: the largest growth ({}) {reason}. RSS was not recorded.", iec(*range)),
+            summary: format!("Not a leak in the live heap. Of its largest growth ({}): {reason}. RSS was not recorded.", iec(*range)),
         },
         _ if dumps >= 2 => Verdict {
             kind: VerdictKind::Steady,
@@ -511,18 +568,25 @@ fn leak_sentence(suspect: &Suspect, all: &[Suspect], rise: Option<f64>, causes: 
     text
 }
 
-fn benign_sentence(main: &Cause, rise: f64, also: &[VerdictKind], causes: &[Cause], options: &Options, suspects: &[Suspect]) -> String {
-    let share = percent(main.growth, rise);
+fn benign_sentence(
+    main: &Cause,
+    share: &str,
+    rise: f64,
+    also: &[VerdictKind],
+    causes: &[Cause],
+    options: &Options,
+    suspects: &[Suspect],
+) -> String {
     let decay = |name: &str, value: Option<i64>| value.map_or_else(String::new, |ms| format!(" ({name} is {ms})"));
     let what = match main.kind {
         VerdictKind::GrowthPlateau => {
-            format!("Not a leak: live memory grew and stopped. It is {share} of the RSS growth; {}.", main.reason)
+            format!("Not a leak: live memory grew and levelled off. It is {share}; {}.", main.reason)
         }
-        VerdictKind::OneTime => format!("Not a leak: live memory grew once. It is {share} of the RSS growth; {}.", main.reason),
-        VerdictKind::Sawtooth => format!("Not a leak: live memory comes and goes. It is {share} of the RSS growth; {}.", main.reason),
+        VerdictKind::OneTime => format!("Not a leak: live memory grew once. It is {share}; {}.", main.reason),
+        VerdictKind::Sawtooth => format!("Not a leak: live memory comes and goes. It is {share}; {}.", main.reason),
         VerdictKind::Growth => {
             let place = suspects.first().map_or_else(String::new, |s| format!(" The largest part is at `{}`.", s.owner.function));
-            format!("Cause open: {} grew, {share} of the RSS growth; {}.{place}", main.label, main.reason)
+            format!("Cause open: {} grew, {share}; {}.{place}", main.label, main.reason)
         }
         VerdictKind::DirtyRetention => {
             let threads = match options.background_thread {
@@ -530,38 +594,38 @@ fn benign_sentence(main: &Cause, rise: f64, also: &[VerdictKind], causes: &[Caus
                 _ => "",
             };
             format!(
-                "Not a leak: {share} of the RSS growth is memory already freed that the allocator keeps as dirty pages{}.{threads}",
+                "Not a leak: {share} is memory already freed that the allocator keeps as dirty pages{}.{threads}",
                 decay("dirty_decay_ms", options.dirty_decay_ms)
             )
         }
         VerdictKind::MadvFreeLag => format!(
-            "Not a leak: {share} of the RSS growth is memory already given back with MADV_FREE that the kernel still counts (LazyFree){}.",
+            "Not a leak: {share} is memory already given back with MADV_FREE that the kernel still counts (LazyFree){}.",
             decay("muzzy_decay_ms", options.muzzy_decay_ms)
         ),
         VerdictKind::Fragmentation => {
-            format!("Not a leak: {share} of the RSS growth is fragmentation, room in pages that still hold some live object.")
+            format!("Not a leak: {share} is fragmentation, room in pages that still hold some live object.")
         }
         VerdictKind::Thp => format!(
-            "Not a leak: {share} of the RSS growth is transparent huge pages, which make memory resident that was allocated but not touched{}.",
+            "Not a leak: {share} is transparent huge pages, which make memory resident that was allocated but not touched{}.",
             options.thp.as_ref().map_or_else(String::new, |thp| format!(" (opt.thp is {thp})"))
         ),
-        VerdictKind::Tcache => format!("Not a leak: {share} of the RSS growth is freed objects in thread caches."),
+        VerdictKind::Tcache => format!("Not a leak: {share} is freed objects in thread caches."),
         VerdictKind::ForeignAllocatorRetention => {
-            format!("Not shown to be a leak: {share} of the RSS growth is in another allocator ({}); {}.", main.label, main.reason)
+            format!("Not shown to be a leak: {share} is in another allocator ({}); {}.", main.label, main.reason)
         }
         VerdictKind::FileMapping => {
             format!(
-                "Not a leak: {share} of the RSS growth is pages of mapped files, most in {}. The kernel drops clean ones when it needs memory.",
+                "Not a leak: {share} is pages of mapped files, most in {}. The kernel drops clean ones when it needs memory.",
                 main.label
             )
         }
         VerdictKind::DirectMmap => format!(
-            "{share} of the RSS growth is anonymous memory that the program maps itself: no allocator and no heap profile sees it. Look at its mmap calls."
+            "{share} is anonymous memory that the program maps itself: no allocator and no heap profile sees it. Look at its mmap calls."
         ),
         VerdictKind::ThreadStacks => {
-            format!("Not a heap leak: {share} of the RSS growth is thread stacks. Fewer threads, or less deep recursion, would lower it.")
+            format!("Not a heap leak: {share} is thread stacks. Fewer threads, or less deep recursion, would lower it.")
         }
-        _ => format!("{share} of the RSS growth is {}.", main.label),
+        _ => format!("{share} is {}.", main.label),
     };
     let beside: Vec<String> = causes.iter().filter(|c| also.contains(&c.kind)).take(2).map(|c| beside(c, rise)).collect();
     match beside.is_empty() {

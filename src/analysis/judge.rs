@@ -6,11 +6,15 @@
 //! separate jumps and resident memory that still grows stand in for 3 to 5.
 
 use crate::analysis::detect::pools::{Pool, PoolKind};
-use crate::analysis::estimate::{Delta, Estimated, Interval, Z95};
+use crate::analysis::estimate::{Delta, Estimated, Interval};
 use crate::analysis::finding::{Confidence, VerdictKind};
 use crate::analysis::group::{Group, Paths};
 use crate::analysis::series::HeapSeries;
-use crate::analysis::trend::{AICC_SUGGESTIVE, Course, HALVED, LEAST_INTERVALS, Regressor, Series, Shape, Trend, course};
+use crate::analysis::trend::{
+    AICC_DECISIVE, AICC_SUGGESTIVE, Course, HALVED, LEAST_INTERVALS, Regressor, Series, Shape, TIME, Trend, course,
+};
+use crate::analysis::triage::singular;
+use crate::model::stack::StackId;
 use crate::units::{iec, percent};
 use statrs::distribution::{ContinuousCDF, Normal};
 
@@ -35,6 +39,27 @@ const IMMORTAL: f64 = 0.9;
 /// New samples for high confidence: a pool with a time constant of half the window is told from a leak in 92 % of
 /// simulated runs at 100 samples.
 const HIGH_SAMPLES: f64 = 100.0;
+/// Difference of chi² by which a line must beat a pool that fills within half the window: the one-sided 5 % point of
+/// chi² with one degree of freedom. Below it the growth is called open.
+const POOL_EXCLUDED: f64 = 2.706;
+/// Objects at the end per object at the start up to which their number stood still: a doubling table is one object.
+const SAME_NUMBER: f64 = 1.25;
+/// Bytes at the end per byte at the start from which a table has doubled.
+const DOUBLED: f64 = 1.9;
+/// Bytes at the end per byte at the start of tables that have doubled twice.
+const TWO_DOUBLINGS: f64 = 3.5;
+/// Bytes per unit of a table that doubles move within a factor of two; the rest is for counter and dump being ms apart.
+const WITHIN_A_DOUBLING: f64 = 2.2;
+/// Chance of being sampled from which objects are counted nearly exactly.
+const TABLE_PROBABILITY: f64 = 0.6;
+/// Share of a group's growth from which its payload tells the course of tables and payload.
+const PAYLOAD_SHARE: f64 = 1.0 / 3.0;
+/// Share of the growth of RSS that growing tables must be, so that memory touched smoothly is theirs.
+const TABLES_SHARE: f64 = 0.5;
+/// Innermost frames of a group whose names choose between counters that explain its growth equally well.
+const NAMED_FRAMES: usize = 2;
+/// Letters that the name of a counter must have for that.
+const NAMED_LETTERS: usize = 4;
 /// A share this close above [`MATERIAL_SHARE`] takes one grade of confidence away.
 const MARGIN: f64 = 1.2;
 
@@ -76,7 +101,7 @@ impl Judged {
     /// First-to-last growth with its 95 % interval.
     pub fn growth(&self) -> Interval {
         let variance = if self.survival.is_some_and(|s| s > IMMORTAL) { self.delta.variance_low } else { self.delta.variance };
-        Interval::symmetric(self.delta.bytes, Z95 * variance.max(0.0).sqrt())
+        self.delta.interval_with(variance)
     }
 
     /// Standard errors that the growth lies above zero, objects that come and go counted against it.
@@ -97,6 +122,21 @@ impl Judged {
     /// Whether its memory belongs to an arena.
     pub fn is_arena(&self) -> bool {
         self.pool.is_some_and(|pool| pool.kind == PoolKind::Arena)
+    }
+
+    /// Whether it is tables that grew.
+    pub fn is_table(&self) -> bool {
+        are_tables(&self.levels)
+    }
+
+    /// Whether a pool that fills within half of the window is a worse explanation than a leak.
+    pub fn pool_excluded(&self) -> bool {
+        self.course.best_trend().is_some_and(|trend| pool_margin(trend) >= POOL_EXCLUDED)
+    }
+
+    /// Whether its live bytes move in jumps while memory is touched smoothly.
+    pub fn grows_in_chunks(&self) -> bool {
+        self.course.shape == Shape::Jumps && (self.is_arena() || self.is_table())
     }
 
     /// Whether it is a suspect of a leak kind.
@@ -123,10 +163,16 @@ pub fn judge(series: &HeapSeries, paths: &Paths, groups: Vec<(Group, Option<&'st
         .map(|(group, pool)| {
             let stacks = || group.stacks.iter().map(|s| &series.stacks[s.index()]);
             let own = series.series(stacks());
+            let mut course = payload_course(series, &group, &own, setting);
+            let names: Vec<String> = group.shared.iter().rev().take(NAMED_FRAMES).map(|f| paths.name(f.key).to_lowercase()).collect();
+            course.prefer(|counter| {
+                let unit = singular(counter).to_lowercase();
+                unit.len() >= NAMED_LETTERS && names.iter().any(|name| name.contains(&unit))
+            });
             Judged {
                 delta: series.growth(stacks()),
                 levels: series.totals(stacks()),
-                course: course(&own, setting.regressors),
+                course,
                 series: own,
                 survival: series.survival(stacks()),
                 pool,
@@ -154,6 +200,52 @@ pub fn judge(series: &HeapSeries, paths: &Paths, groups: Vec<(Group, Option<&'st
         b.is_suspect().cmp(&a.is_suspect()).then(b.delta.bytes.total_cmp(&a.delta.bytes)).then(a.group.stacks.cmp(&b.group.stacks))
     });
     all
+}
+
+/// The course of a group. Tables that double beside a payload blur it: where the payload is a third of the growth or more,
+/// it alone tells the shape, and the whole tells the rate.
+fn payload_course(series: &HeapSeries, group: &Group, own: &Series, setting: &Setting<'_>) -> Course {
+    let whole = course(own, setting.regressors);
+    let one = |&stack: &StackId| std::iter::once(&series.stacks[stack.index()]);
+    let payload: Vec<StackId> = group.stacks.iter().copied().filter(|s| !are_tables(&series.totals(one(s)))).collect();
+    if payload.is_empty() || payload.len() == group.stacks.len() {
+        return whole;
+    }
+    let of_payload = series.series(payload.iter().flat_map(one));
+    if of_payload.growth() < PAYLOAD_SHARE * own.growth() {
+        return whole;
+    }
+    let mut told = course(&of_payload, setting.regressors);
+    for trend in &mut told.trends {
+        if let Some(all) = whole.trends.iter().find(|all| all.per == trend.per) {
+            (trend.rate, trend.robust) = (all.rate, all.robust);
+        }
+    }
+    told
+}
+
+/// Few large objects whose number stood still, from the first dump that has them, while their bytes doubled.
+fn are_tables(levels: &[Estimated]) -> bool {
+    let Some(last) = levels.last() else { return false };
+    let sampled_always = last.objects > 0.0 && last.probability() > TABLE_PROBABILITY;
+    let from = levels.iter().find(|level| level.bytes > 0.0);
+    sampled_always && from.is_some_and(|from| last.objects <= SAME_NUMBER * from.objects && last.bytes >= DOUBLED * from.bytes)
+}
+
+/// Whether tables follow a counter as doubling allows: bytes per unit stay within a factor of two (and a little) while
+/// the bytes grow by two doublings or more.
+fn follows_by_doubling(judged: &Judged, setting: &Setting<'_>) -> Option<String> {
+    let levels = &judged.series.levels;
+    let (first, last) = (*levels.first()?, *levels.last()?);
+    if !judged.is_table() || first <= 0.0 || last < TWO_DOUBLINGS * first {
+        return None;
+    }
+    let follows = |regressor: &&Regressor| {
+        let ratios = levels.iter().zip(&regressor.values).map(|(level, units)| level / units);
+        let (low, high) = ratios.fold((f64::INFINITY, 0.0f64), |(low, high), r| (low.min(r), high.max(r)));
+        regressor.name != TIME && low > 0.0 && high <= WITHIN_A_DOUBLING * low
+    };
+    setting.regressors.iter().find(follows).map(|regressor| regressor.name.clone())
 }
 
 /// Rules 1 to 6.
@@ -186,6 +278,12 @@ fn call(judged: &Judged, critical: f64, moved: Option<String>, setting: &Setting
         return arena_call(judged, setting);
     }
     match course.shape {
+        Shape::Jumps if table_fills(judged, setting) || follows_by_doubling(judged, setting).is_some() => {
+            Call::Suspect(VerdictKind::Leak, Confidence::Medium)
+        }
+        Shape::Step(_) if table_fills(judged, setting) => Call::Open(
+            "a table doubled once, and the memory touched in it goes on growing: more doublings would tell whether it ends".to_owned(),
+        ),
         Shape::Step(after) => {
             Call::Cleared(VerdictKind::OneTime, format!("it came at once and has been flat since the {} snapshot", ordinal(after + 1)))
         }
@@ -193,7 +291,12 @@ fn call(judged: &Judged, critical: f64, moved: Option<String>, setting: &Setting
             let pool = judged.pool.map_or_else(String::new, |pool| format!("{}: ", pool.cleared()));
             Call::Cleared(VerdictKind::GrowthPlateau, pool + &plateau_reason(judged, from))
         }
-        Shape::Linear | Shape::Accelerating if course.mann_kendall < TREND_ALPHA => Call::Suspect(VerdictKind::Leak, confidence(judged)),
+        Shape::Linear | Shape::Accelerating if course.mann_kendall < TREND_ALPHA => match confidence(judged) {
+            Some(confidence) => Call::Suspect(VerdictKind::Leak, confidence),
+            None => Call::Open(
+                "a cache that is still filling explains it as well as a leak does: a capture twice as long would tell".to_owned(),
+            ),
+        },
         Shape::Linear | Shape::Accelerating => Call::Open(format!(
             "it grew in {} of {} intervals, which chance alone does too often (p = {:.2})",
             course.rises, course.intervals, course.mann_kendall
@@ -226,6 +329,14 @@ fn arena_call(judged: &Judged, setting: &Setting<'_>) -> Call {
         ),
         _ => Call::Open("an arena took a chunk; one jump does not tell whether it goes on".to_owned()),
     }
+}
+
+/// Tables that double hold what they were asked for smoothly: as many objects as before, each of them larger, while the
+/// memory touched in them grows to the end.
+fn table_fills(judged: &Judged, setting: &Setting<'_>) -> bool {
+    judged.is_table()
+        && setting.rss_course.is_some_and(|course| course.shape.is_ongoing())
+        && setting.rss_rise.is_some_and(|rise| judged.delta.bytes >= TABLES_SHARE * rise)
 }
 
 /// A table that doubles beside its payload joins it: growth in jumps, no larger than the suspect's, met at the frame
@@ -277,17 +388,24 @@ fn materiality(all: &mut [Judged], rise: f64, floor: f64) {
     }
 }
 
-fn confidence(judged: &Judged) -> Confidence {
+/// How sure a leak is; `None` where a pool that is still filling explains the growth as well.
+fn confidence(judged: &Judged) -> Option<Confidence> {
     let relative_error = judged.delta.variance_low.max(0.0).sqrt() / judged.delta.bytes;
     let resolved = judged.delta.samples >= HIGH_SAMPLES || relative_error <= 1.0 / HIGH_SAMPLES.sqrt();
-    let excluded = judged.course.best_trend().is_some_and(pool_excluded);
+    let margin = judged.course.best_trend().map_or(0.0, pool_margin);
     // A pool that is bounded by something may still be filling: its bound is evidence against a leak.
-    if resolved && excluded && judged.pool.is_none() { Confidence::High } else { Confidence::Medium }
+    match margin {
+        m if m >= AICC_DECISIVE && resolved && judged.pool.is_none() => Some(Confidence::High),
+        m if m >= POOL_EXCLUDED => Some(Confidence::Medium),
+        _ => None,
+    }
 }
 
-/// A pool that fills within half of the window would show: its late rate is less than half of the early one.
-fn pool_excluded(trend: &Trend) -> bool {
-    trend.late_over_early() > HALVED && trend.aicc_linear <= trend.aicc_saturating + AICC_SUGGESTIVE
+/// By how much the growth is better explained by a line than by a pool that fills within half of the window, or with
+/// whatever time constant fits best.
+fn pool_margin(trend: &Trend) -> f64 {
+    let free = trend.aicc_saturating + AICC_SUGGESTIVE - trend.aicc_linear;
+    if free < 0.0 || trend.late_over_early() <= HALVED { trend.pool_margin.min(free) } else { trend.pool_margin }
 }
 
 /// Rule 6: the growth of group `i` has a counterpart that shrinks.
@@ -368,6 +486,52 @@ mod tests {
     fn ordinals() {
         let all: Vec<String> = [1, 2, 3, 4, 11, 12, 13, 21, 102].into_iter().map(ordinal).collect();
         assert_eq!(all, ["1st", "2nd", "3rd", "4th", "11th", "12th", "13th", "21st", "102nd"]);
+    }
+
+    /// A group of one stack with these objects of these bytes at each dump.
+    fn judged(levels: &[(f64, f64)], regressors: &[Regressor]) -> Judged {
+        let levels: Vec<Estimated> = levels
+            .iter()
+            .map(|&(objects, bytes)| Estimated { objects, bytes, samples: objects, seen: bytes, ..Estimated::default() })
+            .collect();
+        let series = Series::measured(levels.iter().map(|l| l.bytes).collect(), 4096.0);
+        let (first, last) = (levels[0], levels[levels.len() - 1]);
+        Judged {
+            group: Group { stacks: Vec::new(), shared: Vec::new() },
+            delta: Delta { bytes: last.bytes - first.bytes, samples: last.samples - first.samples, ..Delta::default() },
+            course: course(&series, regressors),
+            levels,
+            series,
+            survival: None,
+            pool: None,
+            call: Call::Nothing,
+        }
+    }
+
+    const MIB: f64 = 1024.0 * 1024.0;
+
+    fn messages(values: &[f64]) -> Vec<Regressor> {
+        let time = Regressor { name: TIME.to_owned(), values: (0..values.len()).map(|i| i as f64).collect() };
+        vec![time, Regressor { name: "messages".to_owned(), values: values.to_vec() }]
+    }
+
+    #[test]
+    fn a_table_that_doubles_with_its_work_is_a_leak() {
+        let work: Vec<f64> = (2..12).map(|i| f64::from(i) * 1000.0).collect();
+        let table = |units: f64| (1.0, (units * 64.0).log2().ceil().exp2() * 100.0);
+        let levels: Vec<(f64, f64)> = work.iter().map(|&units| table(units)).collect();
+        let regressors = messages(&work);
+        let setting = Setting { regressors: &regressors, rss_rise: Some(40.0 * MIB), rss_course: None };
+        let found = judged(&levels, &regressors);
+        assert_eq!(found.course.shape, Shape::Jumps);
+        assert_eq!(call(&found, 3.0, None, &setting), Call::Suspect(VerdictKind::Leak, Confidence::Medium));
+        // As much growth in as many jumps by new objects each time: loads, not a table.
+        let loads: Vec<(f64, f64)> = levels.iter().map(|&(_, bytes)| (bytes / 65_536.0, bytes)).collect();
+        assert!(matches!(call(&judged(&loads, &regressors), 3.0, None, &setting), Call::Open(_)));
+        // A table whose work stood still while it doubled does not follow it.
+        let idle = messages(&[2e3, 2.1e3, 2.2e3, 2.3e3, 2.4e3, 2.5e3, 2.6e3, 2.7e3, 2.8e3, 2.9e3]);
+        let setting = Setting { regressors: &idle, ..setting };
+        assert!(matches!(call(&judged(&levels, &idle), 3.0, None, &setting), Call::Open(_)));
     }
 
     #[test]

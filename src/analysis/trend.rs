@@ -24,6 +24,11 @@ pub const AICC_DECISIVE: f64 = 6.0;
 pub const AICC_SUGGESTIVE: f64 = 2.0;
 /// "Halved": a pool that fills with a time constant of half the window has a late/early ratio near 0.3, a leak 1.
 pub const HALVED: f64 = 0.5;
+/// Time constant, as a share of the window, of the pool that a leak is told from. One that fills more slowly cannot be told
+/// from a leak at any sample size (a time constant of one window: 83 to 92 % called linear in simulation).
+const POOL_TAU: f64 = 0.5;
+/// What such a pool has slowed to in the last third of the window, of its rate in the first: `e^(-4/3)`.
+pub const POOL_SLOWED: f64 = 0.26;
 /// Lag-1 correlation of increments below which a series is turnover (pure turnover -0.5, pure accumulation 0).
 pub const TURNOVER: f64 = -0.25;
 /// Share of the rise that must fall into at most two adjacent intervals to be called one step.
@@ -36,6 +41,9 @@ pub const DRAWDOWN: f64 = 0.5;
 const INSTANT: f64 = 0.01;
 /// Intervals needed before a shape is told at all.
 pub const LEAST_INTERVALS: usize = 5;
+
+/// Name of the regressor that is time.
+pub const TIME: &str = "second";
 
 /// A series of levels with the sampling variance of each increment.
 #[derive(Clone, Debug, PartialEq)]
@@ -131,6 +139,10 @@ pub struct Trend {
     pub aicc_saturating: f64,
     /// Its `tau` as a share of the window.
     pub tau: f64,
+    /// By how much the straight line fits better than a pool that fills with a time constant of half the window:
+    /// difference of chi², divided by the over-dispersion. Both have one parameter, so it is twice the logarithm of
+    /// their likelihood ratio.
+    pub pool_margin: f64,
     /// AICc with a rate that grows linearly.
     pub aicc_accelerating: f64,
     /// Growth of the rate over the window, in rates; above 0 is acceleration.
@@ -172,6 +184,7 @@ pub fn fit(series: &Series, regressor: &Regressor) -> Option<Trend> {
     let variances: Vec<f64> = series.variances.iter().map(|v| v.max(1.0)).collect();
     let linear = Fit::of(&dy, &variances, std::slice::from_ref(&dx));
     let (saturating, tau) = best_saturating(&dy, &variances, &regressor.values);
+    let pool = Fit::of(&dy, &variances, &[filling(&regressor.values, POOL_TAU)]);
     let first = regressor.values[0];
     let squares: Vec<f64> =
         regressor.values.windows(2).map(|w| ((w[1] - first) / exposure).powi(2) - ((w[0] - first) / exposure).powi(2)).collect();
@@ -202,6 +215,7 @@ pub fn fit(series: &Series, regressor: &Regressor) -> Option<Trend> {
         aicc_linear: linear.aicc(1, n, dispersion),
         aicc_saturating: saturating.aicc(2, n, dispersion),
         tau,
+        pool_margin: (pool.chi2 - linear.chi2) / dispersion,
         aicc_accelerating: accelerating.aicc(2, n, dispersion),
         acceleration: match accelerating.coefficients.as_slice() {
             [rate, extra] if rate.abs() * exposure > 0.0 => 2.0 * extra / (rate.abs() * exposure),
@@ -256,18 +270,21 @@ impl Fit {
 
 /// `y = A (1 - exp(-x/tau))`, `tau` searched over 0.03 to 3 windows on a logarithmic grid.
 fn best_saturating(dy: &[f64], variances: &[f64], x: &[f64]) -> (Fit, f64) {
-    let (first, span) = (x[0], x[x.len() - 1] - x[0]);
     let mut best: Option<(Fit, f64)> = None;
     for step in 0..=40 {
         let tau = 0.03 * 100f64.powf(f64::from(step) / 40.0);
-        let column: Vec<f64> =
-            x.windows(2).map(|w| (-(w[0] - first) / (tau * span)).exp() - (-(w[1] - first) / (tau * span)).exp()).collect();
-        let fit = Fit::of(dy, variances, &[column]);
+        let fit = Fit::of(dy, variances, &[filling(x, tau)]);
         if best.as_ref().is_none_or(|(other, _)| fit.chi2 < other.chi2) {
             best = Some((fit, tau));
         }
     }
     best.unwrap_or((Fit { chi2: f64::INFINITY, coefficients: Vec::new() }, 0.0))
+}
+
+/// Increments of `1 - exp(-x/tau)`, `tau` as a share of the window.
+fn filling(x: &[f64], tau: f64) -> Vec<f64> {
+    let (first, span) = (x[0], tau * (x[x.len() - 1] - x[0]));
+    x.windows(2).map(|w| (-(w[0] - first) / span).exp() - (-(w[1] - first) / span).exp()).collect()
 }
 
 /// Squared correlation of levels and regressor.
@@ -467,6 +484,19 @@ impl Course {
     pub fn best_trend(&self) -> Option<&Trend> {
         self.best.and_then(|best| self.trends.get(best))
     }
+
+    /// Makes a counter that `wanted` names the best one, if it explains the growth as well as the best does.
+    pub fn prefer(&mut self, wanted: impl Fn(&str) -> bool) {
+        let Some(best) = self.best_trend() else { return };
+        if wanted(&best.per) {
+            return;
+        }
+        let limit = explains(best) + AICC_SUGGESTIVE * best.dispersion;
+        let named = |trend: &Trend| trend.per != TIME && wanted(&trend.per) && explains(trend) <= limit;
+        if let Some(named) = self.trends.iter().position(named) {
+            self.best = Some(named);
+        }
+    }
 }
 
 /// Judges the course of a series against time (first regressor) and counters.
@@ -558,8 +588,11 @@ fn one_step(increments: &[f64], noise: f64) -> Option<usize> {
         let (at, rise) =
             (0..=n.checked_sub(width)?).map(|i| (i, increments[i..i + width].iter().sum::<f64>())).max_by(|a, b| a.1.total_cmp(&b.1))?;
         let rest = &increments[at + width..];
-        let quiet = rest.len() >= STEP_QUIET && rest.iter().sum::<f64>().abs() < (0.2 * rise).max(2.0 * noise);
-        (total > 0.0 && rise >= STEP_SHARE * total && quiet).then_some(at + width)
+        let after: f64 = rest.iter().sum();
+        let quiet = rest.len() >= STEP_QUIET && after.abs() < (0.2 * rise).max(2.0 * noise);
+        // Growth under way when the window opens, and dying down after it, is the end of a saturation rather than one event.
+        let dying_down = at == 0 && after > 2.0 * noise;
+        (total > 0.0 && rise >= STEP_SHARE * total && quiet && !dying_down).then_some(at + width)
     })
 }
 
@@ -635,6 +668,43 @@ mod tests {
         assert_eq!(of(&[1.0, 90.0, 2.0, 1.0, 88.0, 3.0, 1.0, 95.0]), Shape::Sawtooth);
         assert_eq!(of(&[2.0, 18.0, 18.0, 50.0, 50.0, 50.0, 50.0, 114.0, 114.0, 114.0]), Shape::Jumps);
         assert_eq!(of(&[1.0, 2.0, 5.0, 10.0, 18.0, 29.0, 42.0, 58.0, 77.0]), Shape::Accelerating);
+    }
+
+    #[test]
+    fn a_filling_pool_is_weighed_against_a_leak() {
+        // Of a pool with a time constant of half the window, few pass the 5 % point that a leak of as many samples passes.
+        let passing = |curve: fn(f64) -> f64| {
+            let mut random = Lcg(3);
+            let passes = |_: &usize| fit(&simulate(&mut random, 10, 100.0, curve), &time(10)[0]).unwrap().pool_margin >= 2.706;
+            (0..300).filter(passes).count()
+        };
+        assert!(passing(|x| x) > 285, "{}", passing(|x| x));
+        assert!(passing(|x| 1.0 - (-x / 0.5).exp()) < 6);
+        assert!((POOL_SLOWED - (-4.0f64 / 3.0).exp()).abs() < 0.01);
+    }
+
+    #[test]
+    fn growth_under_way_at_the_start_is_no_single_event() {
+        let of =
+            |levels: &[f64]| course(&Series::measured(levels.iter().map(|l| l * 1048576.0).collect(), 65536.0), &time(levels.len())).shape;
+        // The tail of a saturation, and a load that was complete at the second snapshot.
+        assert!(matches!(of(&[39.0, 48.6, 51.5, 52.2, 52.6, 53.4, 53.5, 53.6, 53.7, 53.8]), Shape::Plateau(_)));
+        assert_eq!(of(&[9.0, 48.6, 48.6, 48.6, 48.6, 48.7, 48.6, 48.6, 48.6, 48.6]), Shape::Step(1));
+    }
+
+    #[test]
+    fn of_counters_that_explain_as_well_the_named_one_is_best() {
+        let work: Vec<f64> = (0..9).map(|i| f64::from(i) * 100.0 + f64::from(i % 3)).collect();
+        let mut regressors = time(9);
+        regressors.push(Regressor { name: "requests".into(), values: work.clone() });
+        regressors.push(Regressor { name: "leases".into(), values: work.iter().map(|w| w / 2.0).collect() });
+        regressors.push(Regressor { name: "restarts".into(), values: vec![0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 1.0] });
+        let mut course = course(&Series::measured(work.iter().map(|w| w * 9000.0).collect(), 1000.0), &regressors);
+        assert_eq!(course.best_trend().unwrap().per, "requests");
+        course.prefer(|name| name == "restarts");
+        assert_eq!(course.best_trend().unwrap().per, "requests", "it explains nothing");
+        course.prefer(|name| name == "leases");
+        assert_eq!(course.best_trend().unwrap().per, "leases");
     }
 
     #[test]

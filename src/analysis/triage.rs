@@ -19,7 +19,7 @@ use crate::analysis::series::HeapSeries;
 use crate::analysis::size_class;
 use crate::analysis::slabs::{self, Slabs};
 use crate::analysis::suppress::{Suppressions, Usage};
-use crate::analysis::trend::{Course, Regressor, Series, Shape, course};
+use crate::analysis::trend::{Course, POOL_SLOWED, Regressor, Series, TIME, course};
 use crate::analysis::view;
 use crate::model::frame::Symbols;
 use crate::model::heap::Sampling;
@@ -221,7 +221,7 @@ pub fn regressors(timeline: &Timeline, at: &[usize], options: &Options) -> Vec<R
     let Some(&first) = at.first() else { return Vec::new() };
     let start = timeline.snapshots[first].unix_ms;
     let seconds = at.iter().map(|&i| (timeline.snapshots[i].unix_ms - start) as f64 / 1000.0).collect();
-    let mut all = vec![Regressor { name: "second".to_owned(), values: seconds }];
+    let mut all = vec![Regressor { name: TIME.to_owned(), values: seconds }];
     for (c, counter) in timeline.counters.iter().enumerate() {
         let wanted = options.counter.as_ref().is_none_or(|name| *name == counter.name);
         let values: Option<Vec<f64>> = at.iter().map(|&i| timeline.snapshots[i].counters.get(c).copied().flatten()).collect();
@@ -395,7 +395,7 @@ impl View<'_> {
     /// The course that tells the rate: an arena's chunks double, the memory touched in them grows smoothly.
     fn pace<'b>(&'b self, judged: &'b Judged) -> &'b Course {
         match self.resident {
-            Some(resident) if judged.is_arena() && judged.course.shape == Shape::Jumps && resident.shape.is_ongoing() => resident,
+            Some(resident) if judged.grows_in_chunks() && resident.shape.is_ongoing() => resident,
             _ => &judged.course,
         }
     }
@@ -461,7 +461,11 @@ impl View<'_> {
             all.push(Evidence::new(
                 format!(
                     "{}{} per {}, r² {:.3}{also}",
-                    if smooth { "the memory touched in its chunks grows smoothly: " } else { "" },
+                    match (smooth, judged.is_arena()) {
+                        (true, true) => "the memory touched in its chunks grows smoothly: ",
+                        (true, false) => "the memory touched in its tables, which double, grows smoothly: ",
+                        _ => "",
+                    },
                     iec(trend.rate.estimate),
                     singular(&trend.per),
                     trend.r2
@@ -472,10 +476,11 @@ impl View<'_> {
                     _ => "counters.csv".to_owned(),
                 },
             ));
-            if course.shape.is_ongoing() {
+            if course.shape.is_ongoing() && judged.pool_excluded() {
                 all.push(Evidence::new(
                     format!(
-                        "the last third of the window grew at {:.2} times the rate of the first third: no saturation within half the window",
+                        "the last third of the window grew at {:.2} times the rate of the first third; a cache that fills within half of the \
+                         window would have slowed to {POOL_SLOWED}",
                         trend.late_over_early()
                     ),
                     dumps.clone(),
@@ -544,12 +549,19 @@ pub fn singular(unit: &str) -> String {
 
 fn general_refutation(judged: &Judged) -> String {
     let window = match judged.course.intervals {
-        0 | 1 => "a third dump after the same work shows no further growth",
-        _ => {
-            "a capture twice as long shows the growth ending: a cache that fills with a time constant longer than half of this window looks the same"
-        }
+        0 | 1 => "a third dump after the same work shows no further growth".to_owned(),
+        _ => match judged.course.best_trend().filter(|trend| trend.per != TIME) {
+            Some(trend) => format!(
+                "`{}` comes to an end by itself (a load, an import), or a capture twice as long shows the growth ending: a cache that fills \
+                 more slowly than half of this window looks the same",
+                trend.per
+            ),
+            None => "a capture twice as long shows the growth ending: a load or a cache that fills more slowly than half of this window \
+                     looks the same"
+                .to_owned(),
+        },
     };
-    window.to_owned()
+    window
 }
 
 fn general_remedy(owner: &FrameView) -> String {

@@ -101,8 +101,17 @@ fn stack(out: &mut String, lines: &[StackLine]) {
         let name = &line.text;
         match &line.place {
             Some(place) => {
-                let pad = " ".repeat(NAME_WIDTH.saturating_sub(name.chars().count()).max(2));
-                out.push_str(&format!("    {name}{pad}{place}\n"));
+                // Places start in one column; a long one moves left, and below its name where both do not fit.
+                let (name_width, place_width) = (name.chars().count(), place.chars().count());
+                let column = NAME_WIDTH.min((WIDTH - 4).saturating_sub(place_width)).max(name_width + 2);
+                if 4 + column + place_width <= WIDTH {
+                    out.push_str(&format!("    {name}{}{place}\n", " ".repeat(column - name_width)));
+                } else {
+                    out.push_str(&format!(
+                        "    {name}\n{}{place}\n",
+                        " ".repeat((WIDTH.saturating_sub(place_width)).clamp(6, 4 + NAME_WIDTH))
+                    ));
+                }
             }
             None => out.push_str(&format!("    {name}\n")),
         }
