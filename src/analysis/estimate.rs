@@ -410,6 +410,35 @@ pub(crate) mod tests {
         }
     }
 
+    /// The same on real dumps of a program whose growth is known (fixtures/known/README.md).
+    #[test]
+    fn intervals_hold_on_real_dumps() {
+        let plan = [(64u64, 40_000u64, 20_000u64), (4096, 4_000, 200), (1024, 6_000, 2_500), (196_608, 20, 12), (32, 20_000, 8_000)];
+        let mut printed = std::collections::BTreeMap::new();
+        for line in include_str!("../../fixtures/known/dumps.tsv").lines().skip(1) {
+            let fields: Vec<u64> = line.split('\t').map(|field| field.parse().unwrap()).collect();
+            printed.insert((fields[0], fields[2], fields[1]), counts(fields[3], fields[4]));
+        }
+        assert_eq!(printed.len(), 60 * 5 * 4);
+        let sampling = every(1 << 17);
+        let (mut levels, mut growths) = (Vec::new(), Vec::new());
+        for (&(run, size, dump), &live) in &printed {
+            let (_, first, more) = plan.into_iter().find(|(planned, ..)| *planned == size).unwrap();
+            let holds = |i: Interval, truth: u64| i.low <= truth as f64 && truth as f64 <= i.high;
+            levels.push(holds(unsample(live, sampling).interval(), (first + dump * more) * size));
+            // Objects of 4096 bytes also come and go, and these dumps have no accumulated counts that would tell how many.
+            if dump == 3 && size != 4096 {
+                let side = |live| Side { live, accumulated: None };
+                let delta = delta_same_process(side(printed[&(run, size, 0)]), side(live), sampling);
+                growths.push(holds(delta.interval_with(delta.variance_low), 3 * more * size));
+            }
+        }
+        for (what, held) in [("levels", levels), ("growth", growths)] {
+            let share = held.iter().filter(|&&held| held).count() as f64 / held.len() as f64;
+            assert!((0.93..=0.97).contains(&share), "{what}: {share}");
+        }
+    }
+
     /// A small generator: the tests need repeatable noise, not quality.
     pub(crate) struct Lcg(pub u64);
 
