@@ -548,7 +548,7 @@ pub fn singular(unit: &str) -> String {
 }
 
 fn general_refutation(judged: &Judged) -> String {
-    let window = match judged.course.intervals {
+    match judged.course.intervals {
         0 | 1 => "a third dump after the same work shows no further growth".to_owned(),
         _ => match judged.course.best_trend().filter(|trend| trend.per != TIME) {
             Some(trend) => format!(
@@ -560,8 +560,7 @@ fn general_refutation(judged: &Judged) -> String {
                      looks the same"
                 .to_owned(),
         },
-    };
-    window
+    }
 }
 
 fn general_remedy(owner: &FrameView) -> String {
