@@ -5,6 +5,7 @@ mod captures;
 mod check;
 mod doctor;
 #[cfg(feature = "parquet")]
+mod families;
 mod fleet;
 mod foreign;
 mod formats;
