@@ -495,23 +495,38 @@ impl Reader<'_, '_> {
         Function { body, code, call_sites, call_lines: Vec::new() }
     }
 
-    /// Looks up the source lines of calls to functions that matter.
+    /// Looks up the source lines of calls to functions that matter: each unit's line program runs once.
     fn add_call_lines(&self, functions: &mut [Function], calls: &[(u64, u64)]) {
-        for function in functions {
-            let mut wanted: Vec<u64> = Vec::new();
-            for &(start, end) in &function.body.ranges {
+        let mut wanted: HashMap<EntryOffset, (EntryOffset, Vec<u64>), FxBuildHasher> = HashMap::default();
+        let calls_in = |function: &Function| -> Vec<u64> {
+            let within = |&(start, end): &(u64, u64)| {
                 let from = calls.partition_point(|&(call, _)| call < start);
                 let to = calls.partition_point(|&(call, _)| call < end);
-                wanted.extend(calls[from..to].iter().map(|&(call, _)| call));
+                calls[from..to.max(from)].iter().map(|&(call, _)| call)
+            };
+            function.body.ranges.iter().flat_map(within).collect()
+        };
+        for function in functions.iter().filter(|function| function.body.entry != 0) {
+            let Some(plan) = self.units.plan_of(function.body.entry) else { continue };
+            let found = calls_in(function);
+            if !found.is_empty() {
+                wanted.entry(plan.start).or_insert((function.body.entry, Vec::new())).1.extend(found);
             }
-            if wanted.is_empty() || function.body.entry == 0 {
-                continue;
-            }
-            function.call_lines = self.lines(function.body.entry, &wanted);
+        }
+        let mut lines: HashMap<u64, u32, FxBuildHasher> = HashMap::default();
+        for (entry, mut addresses) in wanted.into_values() {
+            addresses.sort_unstable();
+            lines.extend(self.lines(entry, &addresses));
+        }
+        for function in functions.iter_mut().filter(|function| function.body.entry != 0) {
+            let mut found: Vec<(u64, u32)> = calls_in(function).into_iter().filter_map(|call| Some((call, *lines.get(&call)?))).collect();
+            found.sort_unstable();
+            found.dedup_by_key(|(address, _)| *address);
+            function.call_lines = found;
         }
     }
 
-    /// The line of each address by the line program of an entry's unit.
+    /// The line of each address, which must be sorted, by the line program of an entry's unit.
     fn lines(&self, entry: EntryOffset, addresses: &[u64]) -> Vec<(u64, u32)> {
         let mut found = Vec::new();
         let Some(unit) = self.units.plan_of(entry).and_then(|plan| self.units.cached(plan)) else { return found };
@@ -520,9 +535,9 @@ impl Reader<'_, '_> {
         let mut before: Option<(u64, u32)> = None;
         while let Ok(Some((_, row))) = rows.next_row() {
             if let Some((start, line)) = before {
-                for &address in addresses.iter().filter(|&&address| start <= address && address < row.address()) {
-                    found.push((address, line));
-                }
+                let from = addresses.partition_point(|&address| address < start);
+                let inside = addresses[from..].iter().take_while(|&&address| address < row.address());
+                found.extend(inside.map(|&address| (address, line)));
             }
             let line = row.line().map_or(0, |line| u32::try_from(line.get()).unwrap_or(0));
             before = (!row.end_sequence()).then_some((row.address(), line));

@@ -27,6 +27,7 @@ use crate::binary::type_name;
 use crate::binary::types::{TypeId, TypeKind};
 use hashbrown::{HashMap, HashSet};
 use rustc_hash::FxBuildHasher;
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 
 /// What the walks found.
@@ -57,6 +58,39 @@ struct Held {
     inside: Vec<TypeId>,
 }
 
+/// What is asked of every inlined call and every variable, answered once for each name and type.
+struct Known {
+    /// By name: the type that glue of this name destroys.
+    subjects: Vec<Option<String>>,
+    /// By type: it is a container in an arena.
+    arena: Vec<bool>,
+    /// By type: keys of the containers that it holds directly in its fields, where it is a struct of a crate's own.
+    inside: Vec<Vec<String>>,
+}
+
+impl Known {
+    fn new(graph: &Graph<'_>, holders: &Holders) -> Self {
+        let facts = graph.facts;
+        let types = &facts.types;
+        let arena: Vec<bool> = types.ids().map(|id| bodies::is_arena_container(types, id)).collect();
+        let holds = |id: TypeId| {
+            let direct = types.kind(id) == TypeKind::Struct
+                && types.members(id).iter().filter_map(|member| member.target).any(|target| arena[target.index()]);
+            match graph.of_type(id).filter(|_| direct) {
+                Some(node) => holders.inside(graph, node),
+                None => Vec::new(),
+            }
+        };
+        let inside = types.ids().map(holds).collect();
+        Known { subjects: facts.names.iter().map(|name| glue::subject_of(&name.name)).collect(), arena, inside }
+    }
+
+    /// The type that glue of this name destroys.
+    fn subject(&self, name: u32) -> Option<&str> {
+        self.subjects[name as usize].as_deref()
+    }
+}
+
 /// Looks at every container in an arena that a function holds.
 pub fn find(graph: &Graph<'_>, standings: &[Standing]) -> Found {
     let facts = graph.facts;
@@ -67,8 +101,8 @@ pub fn find(graph: &Graph<'_>, standings: &[Standing]) -> Found {
     // A drop that was inlined has no symbol.
     let sees_inlined = facts.level > Level::Symbols;
     let holders = Holders::new(graph);
-    let held: Vec<BTreeMap<String, Held>> =
-        facts.functions.iter().map(|function| containers(graph, &holders, standings, function)).collect();
+    let known = Known::new(graph, &holders);
+    let held: Vec<BTreeMap<String, Held>> = facts.functions.iter().map(|function| containers(graph, &known, standings, function)).collect();
     for (index, function) in facts.functions.iter().enumerate() {
         for (key, container) in &held[index] {
             let elements = catalogue::arena_elements(&container.type_name).unwrap_or_default();
@@ -78,7 +112,7 @@ pub fn find(graph: &Graph<'_>, standings: &[Standing]) -> Found {
             if owns == Owns::No || untold || function.code.is_none() {
                 continue;
             }
-            let stops = stops(graph, &holders, function, key, &held[index]);
+            let stops = stops(graph, &holders, &known, function, key, &held[index]);
             let starts = starts(facts, function, container);
             let Some(ways) = walk::ways(facts, function, &starts, &stops) else { continue };
             if !ways.leaves {
@@ -179,7 +213,7 @@ fn has_glue(graph: &Graph<'_>, name: &str) -> bool {
 }
 
 /// The containers in an arena that a function holds, by key of their type.
-fn containers(graph: &Graph<'_>, holders: &Holders, standings: &[Standing], function: &Function) -> BTreeMap<String, Held> {
+fn containers(graph: &Graph<'_>, known: &Known, standings: &[Standing], function: &Function) -> BTreeMap<String, Held> {
     let facts = graph.facts;
     let mut found: BTreeMap<String, Held> = BTreeMap::new();
     let entry = |found: &mut BTreeMap<String, Held>, name: &str| -> String {
@@ -191,7 +225,7 @@ fn containers(graph: &Graph<'_>, holders: &Holders, standings: &[Standing], func
         key
     };
     for local in &function.body.locals {
-        if !bodies::is_arena_container(&facts.types, local.type_id) {
+        if !known.arena[local.type_id.index()] {
             continue;
         }
         let key = entry(&mut found, &facts.types.name(local.type_id));
@@ -202,14 +236,13 @@ fn containers(graph: &Graph<'_>, holders: &Holders, standings: &[Standing], func
     // In a struct of the program's own: a builder around the vector.
     for local in &function.body.locals {
         let name_id = local.frame.map_or(function.body.name, |frame| function.body.inlined[frame as usize].name);
-        if standings[name_id as usize] == Standing::Library || facts.types.kind(local.type_id) != TypeKind::Struct {
+        if standings[name_id as usize] == Standing::Library {
             continue;
         }
-        let Some(node) = graph.of_type(local.type_id) else { continue };
-        for key in holders.inside(graph, node) {
-            let known = found.get(&key).is_some_and(|held| held.inside.is_empty());
+        for key in known.inside[local.type_id.index()].iter().cloned() {
+            let by_itself = found.get(&key).is_some_and(|held| held.inside.is_empty());
             let held = found.entry(key.clone()).or_default();
-            if !known {
+            if !by_itself {
                 held.type_name = key;
                 if !held.inside.contains(&local.type_id) {
                     held.inside.push(local.type_id);
@@ -220,8 +253,11 @@ fn containers(graph: &Graph<'_>, holders: &Holders, standings: &[Standing], func
     }
     for (index, inlined) in (0u32..).zip(&function.body.inlined) {
         let name = &facts.names[inlined.name as usize];
-        if let Some(subject) = glue::subject_of(&name.name).filter(|subject| catalogue::arena_elements(subject).is_some()) {
-            let key = entry(&mut found, &subject);
+        if let Some(subject) = known.subject(inlined.name) {
+            if catalogue::arena_elements(subject).is_none() {
+                continue;
+            }
+            let key = entry(&mut found, subject);
             if let Some(held) = found.get_mut(&key) {
                 held.glue = true;
             }
@@ -376,15 +412,15 @@ fn block_starts(function: &Function, ranges: &[(u64, u64)]) -> Vec<u64> {
 }
 
 /// Where it is dropped, emptied or moved into something that is: inlined glue and calls of glue, of it or of a type that holds it.
-fn stops(graph: &Graph<'_>, holders: &Holders, function: &Function, key: &str, others: &BTreeMap<String, Held>) -> Stops {
+fn stops(graph: &Graph<'_>, holders: &Holders, known: &Known, function: &Function, key: &str, others: &BTreeMap<String, Held>) -> Stops {
     let facts = graph.facts;
     let mut stops = Stops::default();
     let drops = |subject: &str| type_name::key(subject) == key || holders.holds(graph, subject, key);
     for inlined in &function.body.inlined {
         let name = &facts.names[inlined.name as usize];
         let plain = type_name::base(&name.name);
-        let is_drop = match glue::subject_of(&name.name) {
-            Some(subject) => drops(&subject),
+        let is_drop = match known.subject(inlined.name) {
+            Some(subject) => drops(subject),
             // `<Vec<T> as Drop>::drop` itself, and what empties it: `clear`, `drain(..)`.
             None => {
                 let empties =
@@ -555,7 +591,7 @@ fn consumed(facts: &OwnershipFacts, function: &Function, key: &str) -> bool {
         .any(|local| facts.types.short_name(local.type_id).starts_with("IntoIter<") && is_iterator(&facts.types.name(local.type_id)))
         || function.body.inlined.iter().any(|inlined| {
             let name = &facts.names[inlined.name as usize];
-            glue::subject_of(&name.name).is_some_and(|subject| is_iterator(&subject))
+            type_name::base(&name.name) == "drop_in_place" && glue::subject_of(&name.name).is_some_and(|subject| is_iterator(&subject))
                 || type_name::base(&name.name) == "into_iter"
                     && name.path.contains("bumpalo::collections::vec::Vec as")
                     && name.arguments.first().is_none_or(|argument| key.ends_with(&format!("<{}>", type_name::key(&argument.name))))
@@ -643,6 +679,8 @@ fn line(facts: &OwnershipFacts, function: &Function, held: &Held, frame: Option<
 /// Types that hold a container by value, by key of the container.
 struct Holders {
     holders: HashMap<NodeId, Vec<NodeId>, FxBuildHasher>,
+    /// By container: everything that holds it.
+    reached: RefCell<HashMap<NodeId, HashSet<NodeId, FxBuildHasher>, FxBuildHasher>>,
 }
 
 impl Holders {
@@ -654,7 +692,7 @@ impl Holders {
                 holders.entry(edge.to).or_default().push(node);
             }
         }
-        Holders { holders }
+        Holders { holders, reached: RefCell::default() }
     }
 
     /// Keys of the containers that a struct of a crate's own holds directly in its fields.
@@ -673,18 +711,19 @@ impl Holders {
         /// Types around a container that are looked at.
         const MOST: usize = 4096;
         let (Some(outer), Some(inner)) = (graph.find(outer), graph.find(key)) else { return false };
-        let mut seen: HashSet<NodeId, FxBuildHasher> = HashSet::default();
-        let mut queue = vec![inner];
-        while let Some(at) = queue.pop() {
-            for &holder in self.holders.get(&at).into_iter().flatten() {
-                if holder == outer {
-                    return true;
-                }
-                if seen.len() < MOST && seen.insert(holder) {
-                    queue.push(holder);
+        let mut reached = self.reached.borrow_mut();
+        let all = reached.entry(inner).or_insert_with(|| {
+            let mut seen: HashSet<NodeId, FxBuildHasher> = HashSet::default();
+            let mut queue = vec![inner];
+            while let Some(at) = queue.pop() {
+                for &holder in self.holders.get(&at).into_iter().flatten() {
+                    if seen.len() < MOST && seen.insert(holder) {
+                        queue.push(holder);
+                    }
                 }
             }
-        }
-        false
+            seen
+        });
+        all.contains(&outer)
     }
 }
