@@ -31,6 +31,8 @@ pub const TOPICS: &[Topic] = &[
     topic!("heap-and-rss", "concepts/heap-and-rss", "the ledger: every resident byte has a row"),
     topic!("dirty-muzzy-retained", "concepts/dirty-muzzy-retained", "memory that is freed and still counted"),
     topic!("fragmentation", "concepts/fragmentation", "memory that is in use and holds nothing"),
+    topic!("skipped-drops", "concepts/skipped-drops", "why the memory stays, read from the binary"),
+    topic!("ownership-graph", "concepts/ownership-graph", "who keeps a type alive, and which types can form cycles"),
     topic!("recording", "recording", "how to get dumps out of a live process"),
     topic!("detectors", "detectors", "the mistakes that are recognised, and what looks like them"),
     topic!("ci", "ci", "gates in continuous integration"),
