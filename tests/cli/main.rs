@@ -23,6 +23,7 @@ mod push;
 mod record;
 mod rss;
 mod schemas;
+mod skipped_drops;
 mod terminal;
 mod totals;
 mod views;
