@@ -1,7 +1,7 @@
 //! Tier 3: the source text, for what optimised code leaves no trace of: `forget`, `leak`, `into_raw`, `ManuallyDrop::new`.
 //!
 //! Two steps, because the binary is read in between: [`lines_of_interest`] tells in which functions of a file such calls stand,
-//! so that the reader of the debug information loads the variables of those; [`find`] then judges each call. Text that is not
+//! so that the reader of the debug information loads the variables of those; `find` then judges each call. Text that is not
 //! compiled into the binary (tests, other platforms, generic functions that nobody uses) has no entry there and is no site.
 //!
 //! A call is harmless when it runs once, when what it took was moved out before, or when the value is taken back: on every way
