@@ -213,5 +213,5 @@ fn what_is_said() {
     assert!(missing.iter().any(|one| one["remedy"] == "pass the sources with --source-root DIR"), "{missing:?}");
     let claim = |report: &Value| report["suspects"][0]["evidence"][0]["claim"].as_str().unwrap_or_default().to_owned();
     let said = claim(&built.report("labels_through_a_wrapper", false));
-    assert!(said.contains("its elements are never dropped; each owns a `alloc::string::String` on the global heap"), "{said}");
+    assert!(said.contains("its elements are never dropped; each owns an `alloc::string::String` on the global heap"), "{said}");
 }

@@ -294,10 +294,11 @@ impl SiteView {
 
     /// What the elements or the value own, as the end of a sentence about them.
     fn owning(&self, who: &str) -> String {
+        let article = |name: &str| if name.starts_with(['a', 'e', 'i', 'o', 'u']) { "an" } else { "a" };
         match self.owns_via.split_once(": ") {
             _ if self.owns_via.is_empty() => format!("{who} owns memory of the global heap"),
-            Some((path, owner)) => format!("{who} owns a `{owner}` on the global heap (`{path}`)"),
-            None => format!("{who} owns a `{}` on the global heap", self.owns_via),
+            Some((path, owner)) => format!("{who} owns {} `{owner}` on the global heap (`{path}`)", article(owner)),
+            None => format!("{who} owns {} `{}` on the global heap", article(&self.owns_via), self.owns_via),
         }
     }
 
