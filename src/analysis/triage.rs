@@ -112,24 +112,30 @@ pub type Ask<'a> = dyn Fn(&[Growing]) -> Explained + 'a;
 
 /// Runs the triage from what was recorded alone. `symbols` belongs to `timeline.stacks`.
 pub fn triage(timeline: &Timeline, symbols: &Symbols, ledger: Ledger, options: &Options) -> Triage {
-    triage_with(timeline, symbols, ledger, options, &|_| Explained::default())
+    triage_with(timeline, &HeapSeries::of(timeline), symbols, ledger, options, &|_| Explained::default())
 }
 
-/// Runs the triage and asks the binaries.
-pub fn triage_with(timeline: &Timeline, symbols: &Symbols, ledger: Ledger, options: &Options, ask: &Ask<'_>) -> Triage {
-    let series = HeapSeries::of(timeline);
-    let summary = summarize(timeline, &series);
+/// Runs the triage and asks the binaries. `series` is what was collected of `timeline`.
+pub fn triage_with(
+    timeline: &Timeline,
+    series: &HeapSeries,
+    symbols: &Symbols,
+    ledger: Ledger,
+    options: &Options,
+    ask: &Ask<'_>,
+) -> Triage {
+    let summary = summarize(timeline, series);
     let paths = Paths::of(&timeline.stacks, symbols);
     let at_dumps = regressors(timeline, &series.snapshots, options);
     let rss: Vec<f64> = ledger.rss.iter().map(|&bytes| bytes as f64).collect();
     let rss_rise = (!rss.is_empty()).then(|| rss.iter().copied().fold(f64::MIN, f64::max) - rss[0]);
-    let rss_course = resident_heap(&ledger, &series, &at_dumps);
+    let rss_course = resident_heap(&ledger, series, &at_dumps);
     let setting = Setting { regressors: &at_dumps, rss_rise, rss_course: rss_course.as_ref() };
     let mut judged = match series.dumps() {
         0 | 1 => Vec::new(),
-        _ => judge(&series, &paths, arrange(timeline, symbols, &series, &paths), &setting),
+        _ => judge(series, &paths, arrange(timeline, symbols, series, &paths), &setting),
     };
-    let view = View { timeline, symbols, series: &series, paths: &paths, ledger: &ledger, resident: rss_course.as_ref() };
+    let view = View { timeline, symbols, series, paths: &paths, ledger: &ledger, resident: rss_course.as_ref() };
     let asked: Vec<usize> = (0..judged.len()).filter(|&i| view.grade(&judged[i]).is_some()).take(MOST_ASKED).collect();
     let explained = match asked.as_slice() {
         [] => Explained::default(),
@@ -155,9 +161,9 @@ pub fn triage_with(timeline: &Timeline, symbols: &Symbols, ledger: Ledger, optio
     let causes = explain::causes(&ledger, &judged, &outside);
     cleared.extend(explain::cleared_rows(&ledger, &causes));
     let verdict = explain::verdict(&summary, &ledger, &suspects[..open], &judged, &causes, &allocator_options(timeline));
-    let mut missing = missing(timeline, &summary, symbols, &series);
+    let mut missing = missing(timeline, &summary, symbols, series);
     missing.extend(explained.missing);
-    let blind_spot = blind_spot(&series, &summary);
+    let blind_spot = blind_spot(series, &summary);
     let advice = advice(timeline, symbols, &ledger, &summary);
     let mut slabs = slabs::slabs(timeline, ledger.rss.last().copied());
     slabs.iter_mut().for_each(|slabs| slabs::join(slabs, timeline, symbols));

@@ -10,6 +10,7 @@ use crate::analysis::account;
 use crate::analysis::finding::FrameView;
 use crate::analysis::join::{Explained, Growing};
 use crate::analysis::judge::Judged;
+use crate::analysis::series::HeapSeries;
 use crate::analysis::triage::{self, Triage};
 use crate::analysis::view;
 use crate::capture::{self, OpenOptions};
@@ -96,12 +97,12 @@ pub fn triaged(
     suppress: &SuppressArgs,
     source: Option<&SourceArgs>,
 ) -> anyhow::Result<Triaged> {
-    triaged_with(&OpenOptions::default(), inputs, symbols, time, counter, suppress, source)
+    triaged_with(false, inputs, symbols, time, counter, suppress, source)
 }
 
-/// The same with a choice of what is read.
+/// The same; for a page that shows the threads and every pair of dumps, all samples are kept.
 pub fn triaged_with(
-    options: &OpenOptions,
+    for_page: bool,
     inputs: &[PathBuf],
     symbols: &SymbolArgs,
     time: &TimeArgs,
@@ -110,7 +111,7 @@ pub fn triaged_with(
     source: Option<&SourceArgs>,
 ) -> anyhow::Result<Triaged> {
     let (mut suppressions, remarks) = suppress.load()?;
-    let mut opened = capture::open(inputs, options)?;
+    let mut opened = capture::open(inputs, &OpenOptions { threads: for_page })?;
     time.apply(&mut opened.timeline)?;
     if let Some(name) = counter {
         let known: Vec<&str> = opened.timeline.counters.iter().map(|c| c.name.as_str()).collect();
@@ -130,14 +131,15 @@ pub fn triaged_with(
     // Where the executable was handed over, it does not matter what the capture calls it.
     let moot = |notice: &Notice| notice.input.ends_with("capture.json") && notice.message.starts_with("`bin` names");
     notices.retain(|notice| symbols.binaries.is_empty() || !moot(notice));
-    let timeline = opened.timeline;
+    let mut timeline = opened.timeline;
     // The capture's day, not the clock's: the same capture gives the same report tomorrow.
     let last = timeline.snapshots.last().filter(|last| last.time_source.is_time());
     suppressions.today = last.and_then(|last| suppress::day(last.unix_ms));
     let ledger = account::ledger(&timeline);
     let options = triage::Options { counter: counter.map(str::to_owned), suppressions };
+    let series = if for_page { HeapSeries::of(&timeline) } else { HeapSeries::drain(&mut timeline) };
     let ask = |groups: &[Growing]| source.map_or_else(Explained::default, |source| binaries::explain(groups, &timeline, &names, source));
-    let triage = triage::triage_with(&timeline, &names, ledger, &options, &ask);
+    let triage = triage::triage_with(&timeline, &series, &names, ledger, &options, &ask);
     Ok(Triaged { timeline, symbols: names, notices, triage })
 }
 
@@ -167,10 +169,15 @@ pub fn run(args: &ReportArgs, context: &Context) -> anyhow::Result<Outcome> {
         output.finish()?;
         return Ok(Outcome::Done);
     }
-    // A page tells threads apart.
-    let reading = OpenOptions { threads: format == Format::Html };
-    let mut done =
-        triaged_with(&reading, &args.inputs, &args.symbols, &args.time, args.counter.as_deref(), &args.suppress, Some(&args.source))?;
+    let mut done = triaged_with(
+        format == Format::Html,
+        &args.inputs,
+        &args.symbols,
+        &args.time,
+        args.counter.as_deref(),
+        &args.suppress,
+        Some(&args.source),
+    )?;
     if args.source.is_wanted() && !args.redact {
         let owners: Vec<_> = done.triage.suspects.iter().map(|suspect| suspect.owner.clone()).collect();
         for snippet in snippets(&owners, &args.source) {

@@ -276,6 +276,16 @@ mod tests {
     }
 
     #[test]
+    fn a_drained_timeline_gives_the_same_series() {
+        let (mut timeline, _) = timeline(&[&[9, 5], &[0, 6], &[8, 0], &[8, 7]]);
+        let whole = HeapSeries::of(&timeline);
+        let drained = HeapSeries::drain(&mut timeline);
+        assert_eq!((drained.stacks, drained.snapshots), (whole.stacks, whole.snapshots));
+        let left: Vec<usize> = timeline.snapshots.iter().map(|s| s.heap.as_ref().unwrap().samples.len()).collect();
+        assert_eq!(left, [2, 0, 0, 2], "the ends stay: `diff` and the slabs look at them");
+    }
+
+    #[test]
     fn stacks_of_one_name_are_one_row() {
         let (mut timeline, mut symbols) = timeline(&[&[10, 20]]);
         let twice = timeline.stacks.intern(&[ReturnAddress::new(999)]);
