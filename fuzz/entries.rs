@@ -278,7 +278,7 @@ fn capture(bytes: &[u8]) {
         }
     }
     drop(open);
-    let options = heaptriage::capture::OpenOptions { threads: true };
+    let options = heaptriage::capture::OpenOptions { threads: true, ..Default::default() };
     match heaptriage::capture::open(&[directory.path().to_owned()], &options) {
         Ok(opened) => {
             assert!(!opened.timeline.snapshots.is_empty());

@@ -167,8 +167,9 @@ pub fn iec_unit(unit: &str) -> Option<f64> {
 
 /// `1.4 GiB`, `512 B`: one decimal from KiB up. For estimates, which are not whole numbers.
 pub fn iec(bytes: f64) -> String {
-    let sign = if bytes < 0.0 { "-" } else { "" };
     let mut value = bytes.abs();
+    // Nothing has no sign.
+    let sign = if bytes < 0.0 && value >= 0.5 { "-" } else { "" };
     let mut unit = 0;
     // 1023.95 would print as `1024.0`: the next unit is the right one.
     while value >= 1023.95 && unit + 1 < UNITS.len() {
@@ -182,7 +183,7 @@ pub fn iec(bytes: f64) -> String {
 pub fn signed_iec(bytes: f64) -> String {
     let text = iec(bytes);
     match text.as_str() {
-        "0 B" | "-0 B" => "0 B".to_owned(),
+        "0 B" => text,
         _ if bytes > 0.0 => format!("+{text}"),
         _ => text,
     }
@@ -238,7 +239,7 @@ mod tests {
         assert_eq!(ByteDelta::new(-512).to_string(), "-512 B");
         assert_eq!(ByteDelta::new(3_355_443).to_string(), "+3.2 MiB");
         assert_eq!(ByteDelta::ZERO.to_string(), "0 B");
-        assert_eq!(signed_iec(-0.3), "0 B");
+        assert_eq!((signed_iec(-0.3), iec(-0.3)), ("0 B".to_owned(), "0 B".to_owned()));
     }
 
     #[test]

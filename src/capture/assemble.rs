@@ -72,6 +72,8 @@ struct Gathered {
     metrics: Vec<(String, Vec<Scrape>)>,
     lives: Vec<(String, RawLives)>,
     notices: Vec<Notice>,
+    /// As in [`OpenOptions`].
+    ordered: bool,
     /// Files with nothing known in them, found in a directory.
     passed_over: Vec<String>,
 }
@@ -106,7 +108,7 @@ pub fn runs(found: Found, options: &OpenOptions) -> Vec<Opened> {
 }
 
 fn gather(sources: Vec<Source>, notices: Vec<Notice>, options: &OpenOptions) -> Gathered {
-    let mut gathered = Gathered { notices, ..Gathered::default() };
+    let mut gathered = Gathered { notices, ordered: options.ordered, ..Gathered::default() };
     let groups = group(sources);
     let batch = BATCH_PER_THREAD * rayon::current_num_threads().max(1);
     for groups in groups.chunks(batch) {
@@ -132,7 +134,7 @@ fn settle(
     let mut timeline = Timeline::default();
     if let Some(run) = run {
         timeline.process.pid = run.identity.pid;
-        timeline.snapshots = in_order(run.drafts, &mut notices);
+        timeline.snapshots = in_order(run.drafts, gathered.ordered, &mut notices);
         timeline.stacks = run.stacks;
         timeline.symbols = (!run.symbols.is_empty()).then_some(run.symbols);
         let about = gathered.about.take().unwrap_or_default();
@@ -520,7 +522,7 @@ fn choose(runs: Vec<Run>, notices: &mut Vec<Notice>) -> Option<Run> {
 }
 
 /// Settles the time of every snapshot and sorts them; says where times come from when it is not the names.
-fn in_order(mut drafts: Vec<Draft>, notices: &mut Vec<Notice>) -> Vec<Snapshot> {
+fn in_order(mut drafts: Vec<Draft>, ordered: bool, notices: &mut Vec<Notice>) -> Vec<Snapshot> {
     unset_clock(&mut drafts, notices);
     let all = |get: fn(&Draft) -> bool| drafts.iter().all(get);
     let any_time = drafts.iter().any(|draft| draft.absolute.is_some());
@@ -536,14 +538,14 @@ fn in_order(mut drafts: Vec<Draft>, notices: &mut Vec<Notice>) -> Vec<Snapshot> 
     } else if all(|draft| draft.sequence.is_some()) {
         drafts.sort_by_key(|draft| draft.sequence);
         ordinals(&mut drafts, TimeSource::Sequence);
-        if drafts.len() > 1 {
+        if drafts.len() > 1 && !ordered {
             notices.push(Notice::new(
                 "",
                 "the order is jemalloc's dump sequence number; the names carry no time, so nothing can be said per second",
             ));
         }
     } else {
-        modified(&mut drafts, any_time, notices);
+        modified(&mut drafts, any_time, ordered, notices);
     }
     // Stable: texts of one file and equal stamps stay in their order.
     drafts.sort_by_key(|draft| draft.snapshot.unix_ms);
@@ -566,7 +568,7 @@ fn ordinals(drafts: &mut [Draft], source: TimeSource) {
 }
 
 /// Where names have no time, the file's modification time serves, if there is one for each snapshot.
-fn modified(drafts: &mut Vec<Draft>, any_time: bool, notices: &mut Vec<Notice>) {
+fn modified(drafts: &mut Vec<Draft>, any_time: bool, ordered: bool, notices: &mut Vec<Notice>) {
     let lacks = |draft: &Draft| draft.absolute.is_none() && (draft.modified_ms.is_none() || draft.nth.is_some());
     if any_time {
         // Beside snapshots with a time, those without any cannot be placed.
@@ -584,7 +586,7 @@ fn modified(drafts: &mut Vec<Draft>, any_time: bool, notices: &mut Vec<Notice>) 
     let all_equal = times.len() > 1 && times.iter().all(|time| *time == times[0]);
     if drafts.iter().any(lacks) || (all_equal && !any_time) {
         ordinals(drafts, TimeSource::ArgumentOrder);
-        if drafts.len() > 1 {
+        if drafts.len() > 1 && !ordered {
             notices.push(Notice::new(
                 "",
                 "the inputs carry no times: snapshots are in the order they were given, and nothing can be said per second",
@@ -603,7 +605,7 @@ fn modified(drafts: &mut Vec<Draft>, any_time: bool, notices: &mut Vec<Notice>) 
             (None, None) => (0, TimeSource::ArgumentOrder),
         };
     }
-    if drafts.len() > 1 && from_files > 0 {
+    if drafts.len() > 1 && from_files > 0 && !ordered {
         let message = format!(
             "{from_files} of {} snapshots have no time in their names: the files' modification times are used (copying without `cp -p` changes them)",
             drafts.len()

@@ -44,6 +44,8 @@ use std::path::PathBuf;
 pub struct OpenOptions {
     /// Counters of each stack by thread; skipping them is faster.
     pub threads: bool,
+    /// The order is given and no time is asked for: nothing is said of where times come from.
+    pub ordered: bool,
 }
 
 /// An open capture.

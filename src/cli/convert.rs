@@ -159,7 +159,7 @@ pub fn run(args: &ConvertArgs, context: &Context) -> anyhow::Result<Outcome> {
     }
     let mut output = Output::create(args.output.as_deref(), format)?;
     let threads = args.threads || filter.needs_threads();
-    let mut input = open::named(&args.inputs, &args.symbols, &OpenOptions { threads })?;
+    let mut input = open::named(&args.inputs, &args.symbols, &OpenOptions { threads, ..OpenOptions::default() })?;
     args.time.apply(&mut input.timeline)?;
     context.notices(&input.notices);
     if compressed {

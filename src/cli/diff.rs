@@ -16,6 +16,7 @@ use crate::analysis::tree::Paths;
 use crate::capture::{self, OpenOptions, Opened};
 use crate::model::frame::{ModuleSymbols, Symbols};
 use crate::model::heap::HeapProfile;
+use crate::model::mapping::Mapping;
 use crate::model::snapshot::Part;
 use crate::origin::Notice;
 use crate::report::views::{About, csv, jeprof, json, text};
@@ -172,7 +173,7 @@ fn two_files(base: &PathBuf, current: &PathBuf, threads: bool, time: &TimeArgs, 
         let last = opened.timeline.snapshots.len() - 1;
         return one_process(opened, last, last, symbols);
     }
-    let runs = capture::open_runs(&[base.clone(), current.clone()], &OpenOptions { threads })?;
+    let runs = capture::open_runs(&[base.clone(), current.clone()], &OpenOptions { threads, ordered: true })?;
     let of = |opened: &Opened, path: &PathBuf| {
         let label = path.display().to_string();
         let from = |file: Option<&str>| file.is_some_and(|file| file == label || (file == "<stdin>" && label == "-"));
@@ -180,9 +181,9 @@ fn two_files(base: &PathBuf, current: &PathBuf, threads: bool, time: &TimeArgs, 
     };
     let place = |path| runs.iter().position(|opened| of(opened, path));
     let (Some(base_run), Some(current_run)) = (place(base), place(current)) else {
-        let reasons: Vec<String> = runs.iter().flat_map(|run| &run.notices).map(|notice| format!("\n  {notice}")).collect();
-        let which = if place(base).is_none() { base } else { current };
-        bail!("no heap dump in {}{}", crate::origin::printable(&which.to_string_lossy()), reasons.concat());
+        // One is no dump, or both have the name of one snapshot, in folders of two captures.
+        let alone = |path: &PathBuf| load::dumps(std::slice::from_ref(path), threads, time);
+        return two_processes(alone(base)?, alone(current)?, symbols);
     };
     let mut runs: Vec<Option<Opened>> = runs.into_iter().map(Some).collect();
     let mut take = |index: usize| runs[index].take().unwrap_or_default();
@@ -209,17 +210,34 @@ fn two_processes(base: Opened, current: Opened, symbols: &SymbolArgs) -> anyhow:
     let (base_at, current_at) = (base.timeline.snapshots.len() - 1, current.timeline.snapshots.len() - 1);
     let base = load::name(base, &[base_at], symbols)?;
     let current = load::name(current, &[current_at], symbols)?;
-    let matched = if same_build(&base.symbols, &current.symbols) { Match::Module } else { Match::Name };
+    let same = same_build((&base.symbols, base.profile(base_at)?), (&current.symbols, current.profile(current_at)?));
+    let matched = if same { Match::Module } else { Match::Name };
     Ok(Sides { base, base_at, other: Some(current), current_at, of_dumps: (base_at + 1, current_at + 1), matched })
 }
 
-/// Whether no module of both sides is proven to be of two builds.
-fn same_build(base: &Symbols, current: &Symbols) -> bool {
-    base.modules.iter().all(|module| {
-        let other = current.modules.iter().find(|other| other.name == module.name);
-        let ids = other.and_then(|other| Some((module.build_id.as_ref()?, other.build_id.as_ref()?)));
-        ids.is_none_or(|(a, b)| a == b)
-    }) && base.modules.iter().any(|module| current.modules.iter().any(|other| other.name == module.name))
+/// Whether both sides share a module, and none that they share is of two builds: by build-id, else by where its code lies in the file.
+fn same_build(base: (&Symbols, &HeapProfile), current: (&Symbols, &HeapProfile)) -> bool {
+    let in_both = |module: &ModuleSymbols| current.0.modules.iter().find(|other| other.name == module.name).cloned();
+    let shared: Vec<_> = base.0.modules.iter().filter_map(|module| Some((module, in_both(module)?))).collect();
+    let same = |(module, other): &(&ModuleSymbols, ModuleSymbols)| match (&module.build_id, &other.build_id) {
+        (Some(a), Some(b)) => a == b,
+        _ => match (code_of(base.1, module), code_of(current.1, other)) {
+            (Some(a), Some(b)) => a == b,
+            _ => true,
+        },
+    };
+    !shared.is_empty() && shared.iter().all(same)
+}
+
+/// From where to where in its file a module is mapped as code: two builds seldom agree to the page, two runs of one always do.
+fn code_of(profile: &HeapProfile, module: &ModuleSymbols) -> Option<(u64, u64)> {
+    let is_it = |mapping: &&Mapping| mapping.is_executable() && mapping.path().is_some_and(|path| path == module.path.as_bytes());
+    let mut code = profile.mappings.mappings().iter().filter(is_it).map(|mapping| {
+        let start = mapping.offset.get();
+        (start, start.saturating_add(mapping.range.end.get().saturating_sub(mapping.range.start.get())))
+    });
+    let first = code.next()?;
+    Some(code.fold(first, |whole, part| (whole.0.min(part.0), whole.1.max(part.1))))
 }
 
 fn series_ends(series: &[PathBuf], view: &ViewArgs) -> anyhow::Result<Sides> {

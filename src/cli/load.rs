@@ -8,7 +8,7 @@ use crate::capture::{self, OpenOptions, Opened};
 use crate::model::frame::Symbols;
 use crate::model::heap::HeapProfile;
 use crate::model::mapping::{AddressSpace, Mapping};
-use crate::model::snapshot::{Part, Snapshot};
+use crate::model::snapshot::{Part, Snapshot, TimeSource};
 use crate::origin::printable;
 use crate::report::views::Profiled;
 use crate::symbolize::{RecordedModule, SymbolOptions, symbolize};
@@ -53,6 +53,7 @@ impl Named {
             file: snapshot.file(Part::Heap).map(str::to_owned),
             process,
             unix_ms: snapshot.time_source.is_time().then_some(snapshot.unix_ms),
+            of_file: snapshot.time_source == TimeSource::ModificationTime,
             of_dumps,
             nth: if index == 0 && of_dumps > 1 { "first" } else { "last" },
             ..Profiled::new(&snapshot.name, self.profile(index)?)
@@ -62,7 +63,7 @@ impl Named {
 
 /// Opens the inputs as one process over time and keeps the snapshots with a dump in the span asked for.
 pub fn dumps(inputs: &[PathBuf], threads: bool, time: &TimeArgs) -> anyhow::Result<Opened> {
-    with_dumps(capture::open(inputs, &OpenOptions { threads })?, time)
+    with_dumps(capture::open(inputs, &OpenOptions { threads, ..OpenOptions::default() })?, time)
 }
 
 /// The same for inputs that were opened already.

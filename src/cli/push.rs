@@ -77,7 +77,7 @@ enum ServerKind {
 /// Bad arguments, nothing usable in the inputs, or a server that cannot be reached or refuses.
 pub fn run(args: &PushArgs, context: &Context) -> anyhow::Result<Outcome> {
     let client = Client::new(args)?;
-    let mut input = open::named(&args.inputs, &args.symbols, &OpenOptions { threads: args.threads })?;
+    let mut input = open::named(&args.inputs, &args.symbols, &OpenOptions { threads: args.threads, ..OpenOptions::default() })?;
     args.time.apply(&mut input.timeline)?;
     context.notices(&input.notices);
     let labels = labels(args, &input)?;

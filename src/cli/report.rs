@@ -111,7 +111,7 @@ pub fn triaged_with(
     source: Option<&SourceArgs>,
 ) -> anyhow::Result<Triaged> {
     let (mut suppressions, remarks) = suppress.load()?;
-    let mut opened = capture::open(inputs, &OpenOptions { threads: for_page })?;
+    let mut opened = capture::open(inputs, &OpenOptions { threads: for_page, ..OpenOptions::default() })?;
     time.apply(&mut opened.timeline)?;
     if let Some(name) = counter {
         let known: Vec<&str> = opened.timeline.counters.iter().map(|c| c.name.as_str()).collect();

@@ -74,6 +74,12 @@ fn lines_that_are_not_as_jemalloc_writes_them() {
         &["1.0 MiB live in 1 stack"],
         "address.heap:5:7: expected an address, found `0xzz`: this stack is left out",
     );
+    shown(
+        "header.heap",
+        stack("2: 2048", "").replacen("2: 2048", "4x: 2048", 1),
+        &["1.0 MiB live in 1 stack"],
+        "header.heap:2:7: expected an object count after `t*:`, found `4x`: the total that stacks are compared with is left out",
+    );
     let twice = stack("2: 2048", "") + &stack("1: 1024", "");
     shown(
         "joined.heap",

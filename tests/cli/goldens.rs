@@ -39,6 +39,9 @@ fn output(args: &[&str]) -> String {
         .args(args)
         .env_remove("PPROF_BINARY_PATH")
         .env_remove("COLUMNS")
+        .env_remove("HEAPTRIAGE_DUCKDB")
+        .env_remove("HEAPTRIAGE_INSTANCE")
+        .env_remove("HEAPTRIAGE_BUILD")
         .output()
         .unwrap();
     assert!(output.status.success(), "{args:?}: {}", String::from_utf8_lossy(&output.stderr));
@@ -91,4 +94,42 @@ fn flamegraphs() {
     view("flamegraph__leaky__svg", &["flamegraph", SECOND]);
     // Looked at in a browser: red `remember` and `intern`, wider than all else; the net in the title.
     view("flamegraph_base__leaky__svg", &["flamegraph", SECOND, "--base", FIRST]);
+}
+
+/// A capture with its binary, and one where nothing is wrong.
+#[test]
+fn captures() {
+    const QUARRYD: [&str; 5] = ["--binary", "captures/bin/quarryd", "--sysroot", "/nonexistent", "--no-cache"];
+    let of = |args: &[&str]| output(&[args, &QUARRYD].concat());
+    golden("report__segments__text", &of(&["report", "captures/segments"]));
+    golden("report__segments__markdown", &of(&["report", "captures/segments", "--format", "markdown"]));
+    golden("report__front__text", &of(&["report", "captures/front"]));
+    for format in ["text", "csv"] {
+        golden(&format!("trend__segments__{format}"), &of(&["trend", "captures/segments", "--format", format]));
+    }
+    for format in ["text", "json", "csv", "svg"] {
+        golden(&format!("rss__segments__{format}"), &output(&["rss", "captures/segments", "--format", format]));
+    }
+}
+
+/// The commands and their subcommands, as `--help` lists them.
+fn commands(of: &[&str]) -> Vec<String> {
+    let help = output(&[of, &["--help"]].concat());
+    let list = help.split("\nCommands:\n").nth(1).unwrap_or_default();
+    let list = list.lines().take_while(|line| !line.is_empty());
+    let names = list.filter(|line| line.starts_with("  ") && !line.starts_with("   ")).filter_map(|line| line.split_whitespace().next());
+    names.filter(|name| *name != "help").map(str::to_owned).collect()
+}
+
+#[test]
+fn help() {
+    golden("help", &output(&["--help"]));
+    let all = commands(&[]);
+    assert!(all.len() >= 18, "{all:?}");
+    for command in &all {
+        golden(&format!("help__{command}"), &output(&[command, "--help"]));
+        for sub in commands(&[command]) {
+            golden(&format!("help__{command}_{sub}"), &output(&[command, &sub, "--help"]));
+        }
+    }
 }

@@ -4,8 +4,8 @@ mod browser;
 mod captures;
 mod check;
 mod doctor;
-#[cfg(feature = "parquet")]
 mod families;
+#[cfg(feature = "parquet")]
 mod fleet;
 mod foreign;
 mod formats;

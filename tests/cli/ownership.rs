@@ -31,10 +31,7 @@ fn stdout(args: &[&str]) -> String {
 #[track_caller]
 fn json(name: &str, args: &[&str]) -> Value {
     let value: Value = serde_json::from_str(&stdout(args)).unwrap();
-    let schema: Value = serde_json::from_str(&stdout(&["schema", name])).unwrap();
-    let validator = jsonschema::validator_for(&schema).unwrap();
-    let errors: Vec<String> = validator.iter_errors(&value).map(|e| format!("{}: {e}", e.instance_path())).collect();
-    assert_eq!(errors, Vec::<String>::new(), "{args:?}");
+    crate::schemas::conforms(name, &value);
     value
 }
 

@@ -16,10 +16,7 @@ fn fixture(name: &str) -> PathBuf {
 fn run(args: &[&str]) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_heaptriage"));
     command.current_dir(fixture("")).args(args).env("NO_COLOR", "1").env_remove("PPROF_BINARY_PATH");
-    if args.first().is_some_and(|command| !["schema"].contains(command)) {
-        command.args(["--sysroot", "/nonexistent"]);
-    }
-    command.output().unwrap()
+    command.args(["--sysroot", "/nonexistent"]).output().unwrap()
 }
 
 #[track_caller]
@@ -32,10 +29,7 @@ fn stdout(args: &[&str]) -> String {
 #[track_caller]
 fn json(name: &str, args: &[&str]) -> Value {
     let value: Value = serde_json::from_str(&stdout(args)).unwrap();
-    let schema: Value = serde_json::from_str(&stdout(&["schema", name])).unwrap();
-    let validator = jsonschema::validator_for(&schema).unwrap();
-    let errors: Vec<String> = validator.iter_errors(&value).map(|e| format!("{}: {e}", e.instance_path())).collect();
-    assert_eq!(errors, Vec::<String>::new(), "{args:?}");
+    crate::schemas::conforms(name, &value);
     value
 }
 
@@ -132,6 +126,48 @@ fn two_processes_of_one_binary_are_matched_by_module() {
         .iter()
         .find(|row| row["base_cum_bytes"].as_i64() > Some(0) && row["current_cum_bytes"].as_i64() > Some(0));
     assert!(row.is_some());
+}
+
+/// Without the binaries only the layout of the code tells that they are two.
+#[test]
+fn another_build_without_its_binary_is_told_by_its_layout() {
+    let dump = |build: &str| format!("leaky/{build}/1795831965000.heap.gz");
+    let between = |build: &str| stdout(&["diff", &dump("release"), &dump(build), "--no-cache"]);
+    assert!(between("debug").contains("another build, matched by normalized names"));
+    assert!(between("restarted").contains("another process of the same binary, matched by module and offset"));
+}
+
+#[test]
+fn a_difference_of_two_files_asks_for_no_times() {
+    let here = tempfile::tempdir().unwrap();
+    for names in [["before.heap", "after.heap"], ["jeprof.4.1.i1.heap", "jeprof.4.2.i2.heap"]] {
+        let paths: Vec<String> = names.iter().map(|name| here.path().join(name).display().to_string()).collect();
+        for (path, dump) in paths.iter().zip(["1795831965000", "1795831965500"]) {
+            std::fs::copy(fixture(&format!("leaky/release/{dump}.heap.gz")), path).unwrap();
+        }
+        let output = run(&["diff", &paths[0], &paths[1], "--no-cache"]);
+        let text = String::from_utf8_lossy(&output.stdout);
+        assert!(text.starts_with('+') && text.contains("same process, matched by address"), "{text}");
+        assert_eq!(String::from_utf8_lossy(&output.stderr), "");
+        // A series has rates, so there it matters.
+        let output = run(&["trend", &paths[0], &paths[1], "--no-cache"]);
+        assert!(String::from_utf8_lossy(&output.stderr).contains(" time"), "{names:?}");
+    }
+}
+
+#[test]
+fn a_flamegraph_says_whose_time_it_shows() {
+    let title = |dump: &str| {
+        let svg = stdout(&["flamegraph", dump, "--no-cache"]);
+        svg.split("<title>").nth(1).and_then(|rest| rest.split("</title>").next()).unwrap().to_owned()
+    };
+    let here = tempfile::tempdir().unwrap();
+    let copy = here.path().join("web.heap.gz");
+    std::fs::copy(fixture("leaky/release/1795831965000.heap.gz"), &copy).unwrap();
+    let written = std::time::UNIX_EPOCH + std::time::Duration::from_secs(1_700_000_000);
+    std::fs::File::options().append(true).open(&copy).unwrap().set_modified(written).unwrap();
+    assert!(title(copy.to_str().unwrap()).ends_with(", file of 2023-11-14 22:13:20 UTC"));
+    assert!(title("leaky/release/1795831965000.heap.gz").ends_with(", 2026-11-28 02:12:45 UTC"));
 }
 
 #[test]

@@ -98,7 +98,8 @@ impl Parser {
             (Ok(_), Record::Bad) => {}
             (Ok(_), _) => self.bad_line(text, at, format_args!("a stack before its counters"), "this line"),
             (Err(bad), _) => {
-                self.bad_line(text, bad.at, format_args!("{} after `t*:`", bad.expected), "this stack");
+                let what = if self.record == Record::Header { "the total that stacks are compared with" } else { "this stack" };
+                self.bad_line(text, bad.at, format_args!("{} after `t*:`", bad.expected), what);
             }
         }
         end + 1

@@ -39,6 +39,8 @@ pub struct Profiled {
     pub process: Option<String>,
     /// Unix milliseconds, where the time is known and not only the order.
     pub unix_ms: Option<i64>,
+    /// That is when the file was last written, which says nothing after a copy.
+    pub of_file: bool,
     /// How allocations were chosen.
     pub sampling: Sampling,
     /// Who wrote it.
@@ -61,6 +63,7 @@ impl Profiled {
             file: None,
             process: None,
             unix_ms: None,
+            of_file: false,
             sampling: profile.sampling,
             family: profile.family,
             unbias: profile.unbias,

@@ -157,7 +157,8 @@ pub fn title(about: &About<'_>, caption: &Caption<'_>) -> String {
 
 fn when(profile: &Profiled) -> Option<String> {
     let time = jiff::Timestamp::from_millisecond(profile.unix_ms?).ok()?;
-    Some(time.strftime("%Y-%m-%d %H:%M:%S UTC").to_string())
+    let time = time.strftime("%Y-%m-%d %H:%M:%S UTC");
+    Some(if profile.of_file { format!("file of {time}") } else { time.to_string() })
 }
 
 fn heading(about: &About<'_>, caption: &Caption<'_>) -> Vec<String> {

@@ -226,8 +226,10 @@ fn change_words(about: &About<'_>, change: &Change) -> (String, String) {
 /// Both ends of an interval in the unit of the number before it: `24.1 to 26.6`.
 fn ends(of: &str, interval: Interval) -> String {
     let unit = of.rsplit(' ').next().unwrap_or_default();
+    // Nothing has no sign.
+    let tenths = |value: f64| Some(format!("{value:.1}")).filter(|text| text != "-0.0").unwrap_or_else(|| "0.0".to_owned());
     match iec_unit(unit) {
-        Some(bytes) if bytes > 1.0 => format!("{:.1} to {:.1}", interval.low / bytes, interval.high / bytes),
+        Some(bytes) if bytes > 1.0 => format!("{} to {}", tenths(interval.low / bytes), tenths(interval.high / bytes)),
         _ => iec_range(interval.low, interval.high),
     }
 }
