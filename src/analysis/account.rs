@@ -26,6 +26,9 @@ use crate::model::timeline::Timeline;
 use crate::units::Bytes;
 use std::collections::BTreeMap;
 
+/// The label of what is in jemalloc's mappings where neither statistics nor a profile splits it.
+pub const NOT_SPLIT: &str = "in jemalloc's mappings, not split";
+
 /// Figures of one snapshot that are shown beside the ledger, never inside.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Beside {
@@ -622,14 +625,7 @@ impl Jemalloc {
                 "smaps against the profile's estimate",
             );
         } else {
-            account.add(
-                RowKind::Unattributed,
-                "in jemalloc's mappings, not split",
-                rest,
-                Basis::Inferred,
-                confidence,
-                "smaps, without statistics",
-            );
+            account.add(RowKind::Unattributed, NOT_SPLIT, rest, Basis::Inferred, confidence, "smaps, without statistics");
         }
         let also = if self.estimate.is_some() {
             "fragmentation, dirty pages and metadata"

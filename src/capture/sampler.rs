@@ -91,7 +91,8 @@ pub struct Cost {
     pub reading: Duration,
     /// CPU time of the whole program, the readings included.
     pub total: Duration,
-    /// The longest single read: an upper bound of how long a thread of the target waited for its memory map.
+    /// The longest single read: while it lasts, whoever maps or unmaps memory in the target waits. A wait
+    /// itself is not measured: on a busy machine it is longer.
     pub longest_read: Duration,
     /// Full, rollup and status readings.
     pub readings: [u64; 3],

@@ -6,14 +6,12 @@
 
 use super::args::TimeArgs;
 use super::report::triaged;
+use super::screen;
 use super::suppress::SuppressArgs;
 use super::symbols::SymbolArgs;
-use crate::analysis::account;
 use crate::analysis::finding::Suspect;
-use crate::analysis::ledger::Ledger;
 use crate::capture::record::Snapped;
 use crate::capture::textfile::Gauges;
-use crate::capture::{self, OpenOptions};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, TryRecvError, channel};
@@ -23,8 +21,6 @@ use std::time::{Duration, Instant};
 const REST: u32 = 50;
 /// Suspects shown; a page of metrics is no report.
 const MOST_SUSPECTS: usize = 10;
-/// Files of a snapshot that tell of its memory.
-const PARTS: [&str; 5] = ["smaps", "smaps_rollup", "status", "cgroup", "heap"];
 
 /// Keeps the file up to date.
 #[derive(Debug)]
@@ -88,7 +84,7 @@ impl Textfile {
         let mut gauges = Gauges::new(&self.process, self.pid);
         gauges.add("heaptriage_snapshot_timestamp_seconds", "Unix time of the snapshot.", &[], stem as f64 / 1000.0);
         gauges.add("heaptriage_rss_bytes", "Resident memory of the process.", &[], rss);
-        if let Some(ledger) = self.ledger(stem) {
+        if let Some(ledger) = screen::ledger(&self.capture, stem) {
             for row in &ledger.rows {
                 let labels = [("kind", row.kind.word()), ("label", row.label.as_str())];
                 gauges.add(
@@ -101,14 +97,6 @@ impl Textfile {
         }
         self.suspects(&mut gauges);
         gauges.write(&self.file)
-    }
-
-    /// The ledger of one snapshot, from its files.
-    fn ledger(&self, stem: u64) -> Option<Ledger> {
-        let files = PARTS.iter().map(|part| self.capture.join(format!("{stem}.{part}"))).chain([self.capture.join("capture.json")]);
-        let files: Vec<PathBuf> = files.filter(|path| path.exists()).collect();
-        let opened = capture::open(&files, &OpenOptions::default()).ok()?;
-        Some(account::ledger(&opened.timeline))
     }
 
     fn suspects(&self, gauges: &mut Gauges) {

@@ -25,6 +25,7 @@ pub mod record;
 pub mod report;
 pub mod rss;
 pub mod schema;
+mod screen;
 pub mod sites;
 pub mod source;
 pub mod suppress;

@@ -1,28 +1,28 @@
 //! `record`: makes a capture directory of a live process, or of a command it starts.
 
 use super::gauges::Textfile;
+use super::screen::Screen;
 use super::{Context, Outcome};
 use crate::capture::debugger;
 use crate::capture::describe::{self, Description, Scan};
 use crate::capture::dumps::DumpPattern;
 use crate::capture::launch::{self, LaunchOptions};
 use crate::capture::process::LiveProcess;
-use crate::capture::record::{self, Ask, End, Event, RecordOptions, Snapped, Summary};
+use crate::capture::record::{self, Ask, End, Event, RecordOptions, Summary};
 use crate::capture::store::Store;
 use crate::origin::{Notice, printable};
-use crate::units::{iec, signed_iec};
+use crate::units::iec;
 use anyhow::{Context as _, bail};
 use clap::Args;
 use rustix::process::Signal;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGXFSZ};
-use std::collections::VecDeque;
 use std::ffi::OsString;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ExitStatus};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::mpsc::{Receiver, channel};
-use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 const EXAMPLES: &str = "\
@@ -250,7 +250,7 @@ fn record(
             {
                 screen.notice_once(&Notice::new(file.display().to_string(), format!("cannot be written: {error}")));
             }
-            screen.snapshot(&snapped);
+            screen.snapshot(store.path(), &snapped);
         }
     });
     if let (Some(textfile), Some(file)) = (&mut textfile, &args.prometheus)
@@ -371,100 +371,6 @@ impl Control {
     }
 }
 
-/// Standard error: notices, and a live line where it is a terminal.
-struct Screen {
-    quiet: bool,
-    live: bool,
-    /// (time, RSS) of the last minute or so.
-    history: VecDeque<(u64, u64)>,
-    first: Option<(u64, u64)>,
-    count: u64,
-    dumps: u64,
-    told: Mutex<Vec<String>>,
-}
-
-impl Screen {
-    fn new(context: &Context) -> Screen {
-        Screen {
-            quiet: context.global.quiet,
-            live: context.shows_progress(),
-            history: VecDeque::new(),
-            first: None,
-            count: 0,
-            dumps: 0,
-            told: Mutex::new(Vec::new()),
-        }
-    }
-
-    /// Nothing can be said about a standard error that cannot be written.
-    fn write(&self, text: &str) {
-        let _ = std::io::stderr().write_all(text.as_bytes());
-    }
-
-    fn clear(&self) {
-        if self.live {
-            self.write("\r\x1b[K");
-        }
-    }
-
-    fn say(&self, text: &str) {
-        if !self.quiet {
-            self.clear();
-            self.write(text);
-        }
-    }
-
-    fn notice(&self, notice: &Notice) {
-        self.say(&format!("heaptriage: warning: {notice}\n"));
-    }
-
-    fn notice_once(&self, notice: &Notice) {
-        let text = notice.to_string();
-        let Ok(mut told) = self.told.lock() else { return };
-        if !told.contains(&text) {
-            self.notice(notice);
-            told.push(text);
-        }
-    }
-
-    fn started(&self, description: &Description, path: &Path) {
-        let jemalloc = match description.jemalloc() {
-            Some(jemalloc) => format!("jemalloc {}", jemalloc.version.as_deref().unwrap_or("of an unknown version")),
-            None => "no jemalloc found in it".to_owned(),
-        };
-        let name = printable(&description.name);
-        self.say(&format!("heaptriage: recording {name} (pid {}, {jemalloc}) into {}; end with Ctrl-C\n", description.pid, path.display()));
-    }
-
-    fn snapshot(&mut self, snapped: &Snapped<'_>) {
-        const SPAN_MS: u64 = 60_000;
-        let now = (snapped.unix_ms, snapped.rss.get());
-        self.first.get_or_insert(now);
-        self.history.push_back(now);
-        while self.history.len() > 2 && self.history.front().is_some_and(|(at, _)| at + SPAN_MS < now.0) {
-            self.history.pop_front();
-        }
-        self.count += 1;
-        self.dumps += u64::from(snapped.dump);
-        if !self.live || self.quiet {
-            return;
-        }
-        let grown = self.first.map_or(0.0, |(_, rss)| now.1 as f64 - rss as f64);
-        let rate = match self.history.front() {
-            Some((at, rss)) if now.0 > *at => {
-                let per_minute = (now.1 as f64 - *rss as f64) * 60_000.0 / (now.0 - *at) as f64;
-                format!(", {} a minute", signed_iec(per_minute))
-            }
-            _ => String::new(),
-        };
-        let line =
-            format!("RSS {}, {} since the start{rate}   {} snapshots, {} dumps", snapped.rss, signed_iec(grown), self.count, self.dumps);
-        let width = rustix::termios::tcgetwinsize(std::io::stderr()).map_or(80, |size| usize::from(size.ws_col)).max(20);
-        let line: String = line.chars().take(width - 1).collect();
-        self.write(&format!("\r\x1b[K{line}"));
-    }
-}
-
 /// What was recorded, what it cost, and what to do next.
 fn closing(summary: &Summary, path: &Path) -> String {
     let path = path.display();
@@ -489,7 +395,7 @@ fn closing(summary: &Summary, path: &Path) -> String {
     format!(
         "heaptriage: {} snapshots in {path}, {} with a heap dump, over {}: {end}{lost}\n  \
          memory was read {full} times in full, {rollup} times as sums, {status} times as RSS alone; {} written\n  \
-         cost: {:.2} % of a core in the kernel for the readings, {:.2} % for everything else; no read kept the target's memory map longer than {}\n  \
+         cost: {:.2} % of a core in the kernel for the readings, {:.2} % for everything else; the longest read of the target's memory map took {}: a thread that maps memory may have waited that long, on a busy machine longer\n  \
          next: heaptriage report {path}\n",
         summary.snapshots,
         summary.dumps,
@@ -555,7 +461,7 @@ mod tests {
         insta::assert_snapshot!(closing(&summary, Path::new("indexer-4121.capture")), @r"
         heaptriage: 60 snapshots in indexer-4121.capture, 12 with a heap dump, over 10 min 0 s: the time is over; 3 dumps that followed another too soon were dropped
           memory was read 40 times in full, 20 times as sums, 0 times as RSS alone; 12.0 MiB written
-          cost: 0.80 % of a core in the kernel for the readings, 0.10 % for everything else; no read kept the target's memory map longer than 3.1 ms
+          cost: 0.80 % of a core in the kernel for the readings, 0.10 % for everything else; the longest read of the target's memory map took 3.1 ms: a thread that maps memory may have waited that long, on a busy machine longer
           next: heaptriage report indexer-4121.capture
         ");
     }

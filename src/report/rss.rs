@@ -248,7 +248,7 @@ fn size(bytes: i64) -> String {
 }
 
 /// `5.3.0-1-g54eaed...` without the hash.
-fn short_version(version: &str) -> &str {
+pub fn short_version(version: &str) -> &str {
     version.split('-').next().unwrap_or(version)
 }
 
