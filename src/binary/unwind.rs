@@ -90,6 +90,20 @@ impl UnwindTable {
         (address < entry.end).then_some(entry)
     }
 
+    /// The share of a section's bytes that lies in functions with unwind information; 0 without the section.
+    pub fn share_of(&self, elf: &ElfFile, section: &str) -> f64 {
+        let Some(range) = elf.section_range(section) else { return 0.0 };
+        let size = range.end.get().saturating_sub(range.start.get());
+        let (mut covered, mut at) = (0, range.start.get());
+        for entry in &self.entries {
+            let (start, end) = (entry.start.max(at), entry.end.min(range.end.get()));
+            if start < end {
+                (covered, at) = (covered + (end - start), end);
+            }
+        }
+        if size == 0 { 0.0 } else { covered as f64 / size as f64 }
+    }
+
     /// Every function with unwind information, by address.
     pub fn functions(&self) -> impl Iterator<Item = (u64, u64)> + '_ {
         self.entries.iter().map(|entry| (entry.start, entry.end))

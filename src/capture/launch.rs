@@ -94,6 +94,9 @@ pub fn prepare(command: &[OsString], spool: &Path, options: &LaunchOptions) -> R
         (Some(own), Some(_), _) => doubts.push(format!(
             "{name} has a jemalloc of its own, which reads {}: the preloaded one serves only what does not go through it (the C library's malloc)", own.variable
         )),
+        (None, _, Ok(facts)) if facts.is_static => doubts.push(format!(
+            "{name}: no jemalloc in it, and it is statically linked, so that none can be loaded before it: there will be no dumps, only its memory map; build jemalloc in"
+        )),
         (None, None, Ok(facts)) if !facts.needs_jemalloc => doubts.push(format!(
             "{name}: no jemalloc in it, so there will be no dumps, only its memory map: --preload puts one before it"
         )),

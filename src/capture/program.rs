@@ -26,6 +26,8 @@ pub struct Program {
     pub jemalloc: Option<Jemalloc>,
     /// It asks for a shared jemalloc.
     pub needs_jemalloc: bool,
+    /// Statically linked: nothing can be loaded before it.
+    pub is_static: bool,
 }
 
 /// A jemalloc inside a file.
@@ -61,8 +63,10 @@ impl Program {
                 jemalloc = jemalloc.or_else(|| find_jemalloc(data));
             }
         }
-        let needs_jemalloc = needed(&elf).iter().any(|name| memchr::memmem::find(name, b"libjemalloc").is_some());
-        Ok(Program { build_id, jemalloc, needs_jemalloc })
+        let libraries = needed(&elf);
+        let needs_jemalloc = libraries.iter().any(|name| memchr::memmem::find(name, b"libjemalloc").is_some());
+        let is_static = libraries.is_empty() && elf.section_by_name(".interp").is_none();
+        Ok(Program { build_id, jemalloc, needs_jemalloc, is_static })
     }
 }
 
@@ -165,7 +169,7 @@ mod tests {
     #[test]
     fn a_program_without_jemalloc_has_none() {
         let program = Program::read(Path::new("/bin/sh"), true).unwrap();
-        assert_eq!((program.jemalloc, program.needs_jemalloc), (None, false));
+        assert_eq!((program.jemalloc, program.needs_jemalloc, program.is_static), (None, false, false));
         assert_eq!(Program::read(Path::new("/proc/self/status"), true).unwrap_err().kind(), io::ErrorKind::InvalidData);
     }
 }

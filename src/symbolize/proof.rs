@@ -72,6 +72,25 @@ pub fn layout_in_memory(file: &ElfFile, mappings: &[&Mapping]) -> Option<Layout>
     })
 }
 
+/// Up to `count` addresses that follow calls, spread over the code of a file as it is mapped: what a profile of it would hold.
+pub fn call_sites(file: &ElfFile, mappings: &[&Mapping], count: u64) -> Vec<Avma> {
+    /// Where no call follows for so long there is data, or padding.
+    const FARTHEST: u64 = 4096;
+    let Some(bias) = PAGE_SIZES.iter().find_map(|&page| bias(file, mappings, page).ok()) else { return Vec::new() };
+    let mut found = Vec::new();
+    for segment in file.segments().iter().filter(|segment| segment.executable) {
+        let step = (segment.file_size / count.max(1)).max(1);
+        let end = segment.svma.get().saturating_add(segment.file_size);
+        let mut at = segment.svma.get();
+        while at < end {
+            let call = (at + 1..end.min(at + FARTHEST)).find(|&at| follows_call(file, Svma::new(at)) == Some(true));
+            found.extend(call.map(|at| Avma::new(at.wrapping_add(bias))));
+            at = call.unwrap_or(at).max(at.saturating_add(step));
+        }
+    }
+    found
+}
+
 /// The common load address, or why there is none.
 fn bias(file: &ElfFile, mappings: &[&Mapping], page: u64) -> Result<u64, String> {
     let mut common: Option<u64> = None;
@@ -170,7 +189,7 @@ fn follows_call(file: &ElfFile, returned: Svma) -> Option<bool> {
 /// Whether bytes end in a call: `E8 rel32`, or `FF /2` with each form of its operand
 /// (Intel SDM volume 2, "CALL").
 fn is_x86_call(before: &[u8]) -> bool {
-    let at = |back: usize| before.len().checked_sub(back).map(|i| before[i]);
+    let at = |back: usize| before.get(before.len().checked_sub(back)?).copied();
     if at(5) == Some(0xe8) {
         return true;
     }
@@ -182,7 +201,7 @@ fn is_x86_call(before: &[u8]) -> bool {
         }
         let (mode, rm) = (modrm >> 6, modrm & 7);
         let sib = mode != 3 && rm == 4;
-        let base = if sib { at(length.saturating_sub(2)).filter(|_| length > 2) } else { None };
+        let base = if sib { at(length - 2) } else { None };
         let displacement = match mode {
             0 if rm == 5 || base.is_some_and(|sib| sib & 7 == 5) => 4,
             1 => 1,
@@ -212,7 +231,7 @@ mod tests {
         for bytes in yes {
             assert!(is_x86_call(bytes), "{bytes:x?}");
         }
-        let no: [&[u8]; 6] = [&[], &[0xff], &[0x90; 8], &[0xff, 0xe0], &[0xff, 0x25, 1, 2, 3, 4], &[0xe9, 1, 2, 3, 4]];
+        let no: [&[u8]; 7] = [&[0, 0xff, 0x14], &[], &[0xff], &[0x90; 8], &[0xff, 0xe0], &[0xff, 0x25, 1, 2, 3, 4], &[0xe9, 1, 2, 3, 4]];
         for bytes in no {
             assert!(!is_x86_call(bytes), "{bytes:x?}");
         }

@@ -104,6 +104,24 @@ fn a_program_without_jemalloc_or_names_is_not_ready() {
 }
 
 #[test]
+fn a_program_without_build_id_is_read_all_the_same() {
+    let packed = fs::read(format!("{}/fixtures/leaky/debug/leaky.zst", env!("CARGO_MANIFEST_DIR"))).unwrap();
+    let mut program = heaptriage::input::compress::decompress(&packed).unwrap().value.into_owned();
+    // The note's type (3, NT_GNU_BUILD_ID) and name: of another type it is no build-id.
+    let note = b"\x03\0\0\0GNU\0";
+    let at = program.windows(note.len()).position(|bytes| bytes == note).unwrap();
+    program[at] = 99;
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("leaky");
+    fs::write(&path, program).unwrap();
+    let (list, report) = checks(&[path.to_str().unwrap()]);
+    has(&list, "build_id", "doubt");
+    has(&list, "debug_info", "ok");
+    has(&list, "unwinding", "ok");
+    assert!(report.to_string().contains("full debug information"), "{report}");
+}
+
+#[test]
 fn a_process_is_asked_itself() {
     let folder = tempfile::tempdir().unwrap();
     let conf = format!("prof:true,lg_prof_sample:17,prof_accum:true,lg_prof_interval:28,prof_prefix:{}/je", folder.path().display());

@@ -3,11 +3,13 @@
 use super::{Check, State};
 use crate::address::{AddrRange, Avma, FileOffset};
 use crate::binary::elf::ElfFile;
+use crate::binary::unwind::UnwindTable;
 use crate::capture::program::{Jemalloc, Program};
 use crate::model::frame::{DebugInfo, ModuleStatus, ModuleSymbols};
 use crate::model::mapping::{AddressSpace, Mapping};
 use crate::model::stack::StackTable;
-use crate::symbolize::{BinaryArg, RecordedModule, SymbolOptions, symbolize};
+use crate::symbolize::{BinaryArg, RecordedModule, SymbolOptions, proof, symbolize};
+use crate::units::percent;
 use std::path::Path;
 
 /// What can be said of the jemalloc in a program or its libraries.
@@ -17,7 +19,11 @@ pub(super) fn jemalloc(found: Option<&Jemalloc>, place: &str, program: &Program)
             true => format!("{place} asks for a shared libjemalloc, which was not found here"),
             false => format!("no jemalloc in {place}"),
         };
-        let remedy = "start it with `heaptriage record --preload -- CMD...`, or build jemalloc in (in Rust: tikv-jemallocator with the feature `profiling` as #[global_allocator])";
+        let remedy = if program.is_static {
+            "build jemalloc in (in Rust: tikv-jemallocator with the feature `profiling` as #[global_allocator]): it is statically linked, so none can be loaded before it"
+        } else {
+            "start it with `heaptriage record --preload -- CMD...`, or build jemalloc in (in Rust: tikv-jemallocator with the feature `profiling` as #[global_allocator])"
+        };
         return vec![Check::new("jemalloc", if program.needs_jemalloc { State::Doubt } else { State::Bad }, finding).remedy(remedy)];
     };
     let version = jemalloc.version.as_deref().map_or_else(|| "of unknown version".to_owned(), short);
@@ -83,15 +89,32 @@ pub(super) fn file(path: &Path, mappings: Vec<Mapping>, options: &SymbolOptions)
 
 /// Whether jemalloc's unwinder will find its way through the program.
 fn unwinding(elf: &ElfFile) -> Vec<Check> {
-    /// What start-up code alone brings is shorter.
-    const LEAST_TABLES: usize = 512;
+    /// Of a program without tables only the start-up code of the C library is covered: a tenth of the smallest.
+    const LEAST: f64 = 0.25;
+    /// A linked-in library without tables ends stacks that go through it. Padding is not covered either, ...
+    const MOST: f64 = 0.75;
+    /// ... nor are some hundred bytes of start-up code, which are much of a small program.
+    const SMALL: u64 = 16 * 1024;
     let mut checks = Vec::new();
     let interpreter = elf.section(".interp").map(|text| String::from_utf8_lossy(text).trim_end_matches('\0').to_owned());
-    let frames = elf.section(".eh_frame").is_some_and(|content| content.len() > LEAST_TABLES);
-    if !frames {
+    let covered = UnwindTable::read(elf).share_of(elf, ".text");
+    if covered < LEAST {
+        let tables = match elf.has_section(".eh_frame") {
+            true => format!("unwind tables (.eh_frame) for {} of the code only", percent(covered, 1.0)),
+            false => "no unwind tables (.eh_frame)".to_owned(),
+        };
         checks.push(
-            Check::new("unwinding", State::Bad, "no unwind tables (.eh_frame): stacks end at the allocator")
+            Check::new("unwinding", State::Bad, format!("{tables}: stacks end at the allocator"))
                 .remedy("build with -C force-unwind-tables=yes (C and C++: -fasynchronous-unwind-tables)"),
+        );
+    } else if covered < MOST && elf.section_size(".text") > SMALL {
+        checks.push(
+            Check::new(
+                "unwinding",
+                State::Doubt,
+                format!("unwind tables (.eh_frame) cover {} of the code: stacks through the rest end there", percent(covered, 1.0)),
+            )
+            .remedy("build the C and C++ parts with -fasynchronous-unwind-tables"),
         );
     } else if interpreter.as_deref().is_some_and(|path| path.contains("musl")) {
         checks.push(
@@ -134,9 +157,15 @@ fn symbols(elf: &ElfFile, path: &Path, mappings: Vec<Mapping>, options: &SymbolO
     } else {
         mappings
     };
+    // Without a build-id the file proves itself by its calls.
+    let own: Vec<&Mapping> = mappings.iter().collect();
+    let calls = proof::call_sites(elf, &own, ADDRESSES);
     let code: Vec<AddrRange<Avma>> = mappings.iter().filter(|mapping| mapping.is_executable()).map(|mapping| mapping.range).collect();
     let mut stacks = StackTable::new();
-    for range in code {
+    for &address in &calls {
+        stacks.intern(&[crate::address::ReturnAddress::new(address.get())]);
+    }
+    for range in code.into_iter().filter(|_| calls.is_empty()) {
         let step = (range.len() / ADDRESSES).max(1);
         for at in (0..ADDRESSES).map(|i| range.start.get().saturating_add(i.saturating_mul(step)).saturating_add(1)) {
             stacks.intern(&[crate::address::ReturnAddress::new(at)]);

@@ -32,7 +32,8 @@ pub fn recorded(inputs: &[PathBuf], options: &SymbolOptions) -> Examination {
         Ok(opened) => opened,
         Err(error) => {
             for notice in error.notices.iter().take(SHOWN) {
-                report.add(Check::new("input", State::Bad, notice.to_string()));
+                let remedy = "give an ELF program of 64 bits, a capture or its files, or --pid N; for a script the program it starts";
+                report.add(Check::new("input", State::Bad, notice.to_string()).remedy(remedy));
             }
             return report;
         }
@@ -92,7 +93,10 @@ fn extent(report: &mut Examination, timeline: &Timeline) {
     let dumps = parts[0].1;
     let paired = count(&|s| s.heap.is_some() && s.memory.is_some());
     if dumps > 0 && paired > 0 && paired < dumps {
-        report.add(Check::new("same_moment", State::Note, format!("{} of {dumps} dumps have no smaps of the same moment", dumps - paired)));
+        report.add(Check::new("same_moment", State::Note, {
+            let verb = if dumps - paired == 1 { "has" } else { "have" };
+            format!("{} of {dumps} dumps {verb} no smaps of the same moment", dumps - paired)
+        }));
     }
     if snapshots.first().is_some_and(|s| !s.time_source.is_time()) {
         report.add(
@@ -194,7 +198,10 @@ fn modules(report: &mut Examination, timeline: &Timeline, symbols: &Symbols) {
     let mut modules: Vec<_> =
         symbols.modules.iter().filter(|module| module.addresses > 0 && module.status != ModuleStatus::NotAFile).collect();
     modules.sort_by(|a, b| b.addresses.cmp(&a.addresses).then_with(|| a.path.cmp(&b.path)));
-    for (place, module) in modules.iter().take(SHOWN).enumerate() {
+    // The program itself counts: a shared library only where there is nothing else.
+    let is_library = |name: &str| name.ends_with(".so") || name.contains(".so.");
+    let program = modules.iter().position(|module| !is_library(&module.name)).unwrap_or(0);
+    for (place, module) in modules.iter().enumerate().take(SHOWN.max(program + 1)) {
         let name = printable(&module.name);
         let named = format!("{} of {} addresses in it have names", grouped(module.symbolized), grouped(module.addresses));
         let (state, what) = match (module.status, module.debug_info) {
@@ -205,8 +212,8 @@ fn modules(report: &mut Examination, timeline: &Timeline, symbols: &Symbols) {
             (_, DebugInfo::Names) => (State::Doubt, "function names only".to_owned()),
             (_, DebugInfo::None) => (State::Bad, "no names at all".to_owned()),
         };
-        // The C library and the like need no more than names; the module with most addresses is the program.
-        let state = if place > 0 && state > State::Note { State::Note } else { state };
+        // The C library, a shared jemalloc and the like are known by their files.
+        let state = if place != program && state > State::Note { State::Note } else { state };
         let check = Check::new("symbols", state, format!("{name}: {what}; {named}"));
         report.add(match &module.remedy {
             Some(remedy) if state != State::Good => check.remedy(remedy),

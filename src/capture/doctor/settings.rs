@@ -141,8 +141,8 @@ pub(super) fn sampling(lg: u64, live_bytes: Option<u64>, variable: &str) -> Chec
         // The relative error of a stack with k samples is 1/sqrt(k), 95 % within twice that.
         let tenth = live as f64 / 10.0;
         let error = 196.0 / (tenth / interval).max(1e-9).sqrt();
-        let error = if error < 100.0 { format!("±{error:.0} %") } else { "not at all".to_owned() };
-        finding += &format!("; a tenth of its {} is estimated {error}", iec(live as f64));
+        let error = if error < 100.0 { format!("estimated ±{error:.0} %") } else { "too little to be estimated".to_owned() };
+        finding += &format!("; a tenth of its {} is {error}", iec(live as f64));
     }
     let set = |lg: u64| format!("lg_prof_sample:{lg} in {variable}");
     match lg {
@@ -221,6 +221,6 @@ mod tests {
             finding,
             "1 sample per 512.0 KiB: a stack holding less than 1.5 MiB may not show; a tenth of its 4.0 GiB is estimated ±7 %"
         );
-        assert!(sampling(19, Some(1 << 20), "MALLOC_CONF").finding.ends_with("is estimated not at all"));
+        assert!(sampling(19, Some(1 << 20), "MALLOC_CONF").finding.ends_with("a tenth of its 1.0 MiB is too little to be estimated"));
     }
 }
