@@ -14,6 +14,9 @@ use hashbrown::HashMap;
 use rustc_hash::FxBuildHasher;
 use std::ops::Range;
 
+/// Stands for the frames of a stack that are all left out.
+const NO_FRAMES: &str = "[no frames shown]";
+
 /// Named stacks with their values.
 #[derive(Clone, Debug, Default)]
 pub struct Profile {
@@ -226,6 +229,34 @@ impl Profile {
             known.insert((range.start, range.end), sample.stack.clone());
         }
         self.samples = samples;
+    }
+
+    /// Gives stacks without frames one that says so, for formats in which bytes are a function's.
+    pub fn name_empty_stacks(&mut self) {
+        if self.samples.iter().all(|sample| !sample.stack.is_empty()) {
+            return;
+        }
+        let function = self.names.intern(NO_FRAMES);
+        let (frame, line) = (self.frames.len() as u32, self.lines.len() as u32);
+        let unknown = ExportFrame {
+            function,
+            linkage: None,
+            file: None,
+            line: None,
+            krate: None,
+            module: None,
+            role: Role::User,
+            named: false,
+            inlined: false,
+        };
+        self.frames.push(unknown);
+        self.lines.push(frame);
+        self.locations.push(Location { address: 0, mapping: None, lines: line..line + 1 });
+        let at = self.stacks.len() as u32;
+        self.stacks.push(self.locations.len() as u32 - 1);
+        for sample in self.samples.iter_mut().filter(|sample| sample.stack.is_empty()) {
+            sample.stack = at..at + 1;
+        }
     }
 
     /// Sum over all samples: live, accumulated.

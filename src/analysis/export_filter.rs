@@ -4,13 +4,14 @@
 //! `--ignore`, `--crate` and the sizes choose stacks here as in every view; `--hide`, `--show` and `--show-from` are
 //! applied to the finished [`Profile`], whose totals stay. (`--thread` is applied where threads are told apart.)
 
-use crate::analysis::export::Profile;
+use crate::analysis::export::{ExportFrame, Profile};
 use crate::analysis::filter::{Filter, Measure};
 use crate::analysis::places::{By, NameMatch, Places, Shown, Walk};
-use crate::model::frame::{Role, Symbols};
+use crate::model::frame::{NameId, Role, Symbols};
 use crate::model::heap::HeapProfile;
 use crate::model::stack::StackTable;
 use regex::Regex;
+use std::collections::HashSet;
 
 /// For each stack whether the filter keeps it.
 pub fn kept(stacks: &StackTable, symbols: &Symbols, heap: &HeapProfile, filter: &Filter, measure: Measure) -> Vec<bool> {
@@ -46,6 +47,19 @@ impl Profile {
         self.rewrite(visible, from.is_some(), begins);
     }
 
+    /// Leaves out the frames of the allocator, the library and the runtime, as the views do, and says how many functions these
+    /// are. For formats whose readers look at the innermost frame: it would be the allocator's in every stack.
+    pub fn hide_plumbing(&mut self) {
+        let hidden = |about: &ExportFrame| about.role.is_hidden();
+        let functions: HashSet<NameId> = self.frames.iter().filter(|about| hidden(about)).map(|about| about.function).collect();
+        if functions.is_empty() {
+            return;
+        }
+        let visible: Vec<bool> = self.frames.iter().map(|about| !hidden(about)).collect();
+        self.rewrite(|frame| visible[frame as usize], false, |_| false);
+        self.comments.push(format!("{} allocator, library and runtime functions hidden; --all-frames shows them", functions.len()));
+    }
+
     /// As [`crate::analysis::filter::matches`] does: of an allocator's or the library's frames only the function.
     fn frame_matches(&self, frame: u32, re: &Regex) -> bool {
         let about = &self.frames[frame as usize];
@@ -59,6 +73,7 @@ impl Profile {
 mod tests {
     use crate::analysis::export::tests::profile;
     use crate::analysis::filter::Filter;
+    use crate::model::frame::{NameId, Role};
     use regex::Regex;
 
     fn stacks(filter: &Filter) -> Vec<String> {
@@ -82,6 +97,13 @@ mod tests {
         assert_eq!(hidden[0], "app::parse < app::serve < main");
         let shown = stacks(&Filter { show: re("parse|^main$"), ..Filter::default() });
         assert_eq!(shown[0], "app::parse < main");
+        let mut profile = profile(false, false);
+        profile.frames.iter_mut().find(|about| about.function == NameId(0)).unwrap().role = Role::Allocator;
+        let (before, comments) = (profile.total(), profile.comments.len());
+        profile.hide_plumbing();
+        let inner = profile.path(&profile.samples[0]).next().unwrap();
+        assert_eq!((profile.total(), profile.comments.len() - comments), (before, 1));
+        assert_eq!(profile.function(inner), "app::parse");
         let from = stacks(&Filter { show_from: re("serve"), ..Filter::default() });
         assert_eq!(from[0], "malloc < app::parse < app::serve");
         assert_eq!(from[1], "", "a stack without a match is kept out by the stack filter, and has no frames here");

@@ -18,8 +18,8 @@ use std::path::{Path, PathBuf};
 
 /// Write a dump or a capture in the format of another tool: pprof, speedscope, Firefox Profiler, KCachegrind, Graphviz, Parquet.
 ///
-/// Frames are kept unless --hide, --show or --show-from name them (those of the allocator too), and values are estimates
-/// (unsampled per stack). --sample is the number of folded stacks, and what pprof shows first; other formats carry every
+/// Frames are kept unless --hide, --show or --show-from name them (those of the allocator too, but for callgrind and dot, which
+/// get them with --all-frames), and values are estimates (unsampled per stack). --sample is the number of folded stacks, and what pprof shows first; other formats carry every
 /// number. Of a capture the last dump is converted, unless --snapshot names another; the Firefox Profiler and Parquet get
 /// all of them over time.
 #[derive(Debug, Args)]
@@ -186,7 +186,13 @@ fn write(to: To, args: &ConvertArgs, input: &Named, filter: &Filter, out: &mut i
     }
     let snapshot = pick(&input.timeline.snapshots, args.snapshot.as_deref())?;
     let measure = args.samples.measure();
-    let profile = export::profile(input, snapshot, (filter, measure), args.redact)?;
+    let mut profile = export::profile(input, snapshot, (filter, measure), args.redact)?;
+    if matches!(to, To::Callgrind | To::Dot) {
+        if !filter.all_frames {
+            profile.hide_plumbing();
+        }
+        profile.name_empty_stacks();
+    }
     match to {
         To::Pprof => pprof::write(&profile, measure, out)?,
         To::Folded => stacks_json::write_folded(&profile, measure, out)?,

@@ -129,6 +129,18 @@ fn speedscope_keeps_its_schema() {
     }
 }
 
+/// The sum of the costs that are a function's own: lines of numbers that follow no `calls=`.
+fn flat_of_callgrind(text: &str) -> i64 {
+    let mut previous = "";
+    let mut sum = 0;
+    for line in text.lines() {
+        let cost = line.starts_with(|c: char| c.is_ascii_digit()) && !previous.starts_with("calls=");
+        sum += if cost { line.split(' ').nth(1).unwrap().parse::<i64>().unwrap() } else { 0 };
+        previous = line;
+    }
+    sum
+}
+
 #[test]
 fn every_format_carries_the_same_total() {
     let total = json(&convert("queries", "json"))["total"]["inuse_bytes"].as_i64().unwrap();
@@ -136,7 +148,10 @@ fn every_format_carries_the_same_total() {
     let folded: i64 = text("folded").lines().map(|line| line.rsplit_once(' ').unwrap().1.parse::<i64>().unwrap()).sum();
     let csv: i64 = text("csv").lines().skip(1).map(|line| line.split(',').next().unwrap().parse::<i64>().unwrap()).sum();
     assert_eq!((folded, csv), (total, total));
-    assert!(text("callgrind").contains(&format!("summary: {total} ")));
+    let callgrind = text("callgrind");
+    assert!(callgrind.contains(&format!("summary: {total} ")));
+    assert_eq!(flat_of_callgrind(&callgrind), total, "flat costs add up, also of stacks without frames of the program");
+    assert!(!callgrind.contains("prof_backtrace") && callgrind.contains(" hidden; --all-frames shows them"));
     let firefox = json(&convert("queries", "firefox"));
     let live: i64 = firefox["threads"][0]["nativeAllocations"]["weight"].as_array().unwrap().iter().map(|w| w.as_i64().unwrap()).sum();
     assert_eq!(live, total, "what is allocated and not freed at the end");
