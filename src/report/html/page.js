@@ -465,7 +465,7 @@
 
   // ------------------------------------------------------------------ colors
 
-  const dark = matchMedia("(prefers-color-scheme: dark)");
+  const dark = matchMedia("screen and (prefers-color-scheme: dark)");
   let hues = new Map();
 
   /** Distinct hues for the crates that hold the most, in their order; a hash for the rest. */
@@ -1269,10 +1269,16 @@
       const at_ = y(line[last]);
       // Beside the line, where no other label stands.
       const free = (where) => labels.every((label) => Math.abs(label.y - where) > 13);
-      const where = [at_ - 5, at_ + 14].find(free);
-      if (where !== undefined && where > 20) labels.push({ text: `RSS ${bytes(line[last])}`, y: where, class: "area strong" });
+      const where = [at_ - 5, at_ + 14].find((where) => free(where) && where > 20);
+      const label = { text: `RSS ${bytes(line[last])}`, class: "area strong" };
+      if (where !== undefined) labels.push({ ...label, y: where });
+      else {
+        // Thin areas take the edge: above the line further left, where there are no names.
+        const middle = last >> 1, over = y(line[middle]) - 6;
+        labels.push({ ...label, x: x(at[middle]), y: over > 20 ? over : y(line[middle]) + 15, anchor: "middle" });
+      }
     }
-    return labels.map((label) => svg("text", { class: label.class, x: edge - 14, y: label.y, "text-anchor": "end" }, label.text));
+    return labels.map((label) => svg("text", { class: label.class, x: label.x ?? edge - 14, y: label.y, "text-anchor": label.anchor ?? "end" }, label.text));
   }
 
   /** What lies outside of the pair is veiled. */
