@@ -170,7 +170,8 @@ pub fn join(slabs: &mut Slabs, timeline: &Timeline, symbols: &Symbols) {
     slabs.mixed.truncate(MOST_HOLDERS);
     for (size, mut holders) in sizes.into_iter().zip(ranked) {
         let Some(class) = slabs.classes.iter_mut().find(|class| class.size == size) else { continue };
-        let objects: f64 = holders.iter().map(|holder| holder.objects).sum();
+        // The sum of nothing is -0, and prints so.
+        let objects = holders.iter().fold(0.0, |sum, holder| sum + holder.objects);
         class.found = if class.live > 0 { (objects / class.live as f64).min(1.0) } else { 0.0 };
         holders.truncate(MOST_HOLDERS);
         class.holders = holders;

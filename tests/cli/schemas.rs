@@ -144,7 +144,14 @@ fn every_promised_key_is_there() {
     let binary = "captures/bin/quarryd";
     let diff = ["heap/jemalloc-5.3.0_unbias-off.heap", "heap/jemalloc-5.3.0_unbias-on.heap"];
     let outputs: [(&str, Vec<Vec<&str>>); 5] = [
-        ("report", vec![vec!["report", "captures/segments", "--binary", binary, "--json"], vec!["report", diff[0], diff[1], "--json"]]),
+        (
+            "report",
+            vec![
+                vec!["report", "captures/segments", "--binary", binary, "--json"],
+                vec!["report", "captures/facets", "--json"],
+                vec!["report", diff[0], diff[1], "--json"],
+            ],
+        ),
         ("diff", vec![vec!["diff", diff[0], diff[1], "--json"]]),
         ("top", vec![vec!["top", diff[1], "--json"]]),
         ("sites", vec![vec!["sites", binary, "--json"]]),
