@@ -4,15 +4,21 @@
 //! `cargo test`. Besides not panicking each asserts what must hold for any bytes.
 
 use heaptriage::address::{AddrRange, Avma, ReturnAddress, Svma};
-use heaptriage::analysis::estimate;
+use heaptriage::analysis::estimate::Interval;
+use heaptriage::analysis::finding::{Confidence, FrameView, Suspect, VerdictKind};
+use heaptriage::analysis::suppress::{FramePattern, Rule, Suppressions};
+use heaptriage::analysis::trend::Shape;
+use heaptriage::analysis::{account, estimate, triage};
 use heaptriage::binary::elf::ElfFile;
 use heaptriage::binary::facts;
 use heaptriage::input::heap::{self, HeapOptions};
+use heaptriage::input::suppressions::RawFrame;
 use heaptriage::input::{self, ParseError, Parsed};
 use heaptriage::model::ingest;
 use heaptriage::model::mapping::{AddressSpace, Mapping};
 use heaptriage::model::stack::StackTable;
 use heaptriage::origin::Position;
+use heaptriage::report::{markdown, sarif, text, triage_document, triage_json};
 use heaptriage::symbolize::{self, BinaryArg, SymbolOptions};
 use std::io::Write as _;
 
@@ -30,10 +36,14 @@ pub const ENTRIES: &[(&str, Entry)] = &[
     ("stats_text", stats_text),
     ("counters", counters),
     ("small_files", small_files),
+    ("lives", lives),
+    ("metrics", metrics),
+    ("suppressions", suppressions),
     ("names", names),
     ("elf", elf),
     ("facts", ownership_facts),
     ("capture", capture),
+    ("report", report),
 ];
 
 /// A position lies inside the input, or right behind it.
@@ -191,10 +201,68 @@ fn small_files(bytes: &[u8]) {
     let _ = sound(bytes, input::pmap::parse(bytes));
     let _ = sound(bytes, input::malloc_info::parse(bytes));
     let _ = sound(bytes, input::capture_json::parse(bytes));
-    let _ = sound(bytes, input::prof_log::parse(bytes));
-    let _ = sound(bytes, input::prof_recent::parse(bytes));
-    let _ = sound(bytes, input::prometheus::parse(bytes));
+}
+
+/// Records of single objects: `prof_log`, and the recent allocations of `experimental.prof_recent`.
+fn lives(bytes: &[u8]) {
+    let _ = (input::prof_log::sniff(bytes), input::prof_recent::sniff(bytes));
+    for raw in [sound(bytes, input::prof_log::parse(bytes)), sound(bytes, input::prof_recent::parse(bytes))].into_iter().flatten() {
+        assert!(raw.objects.iter().all(|life| (life.stack as usize) < raw.stacks.len()), "an object without its stack");
+        let mut stacks = StackTable::new();
+        for stack in &raw.stacks {
+            stacks.intern(&stack.iter().map(|&address| ReturnAddress::new(address)).collect::<Vec<_>>());
+        }
+        let lives = ingest::lives("prof_log.json", &raw, &stacks);
+        assert_eq!(lives.objects.len(), raw.objects.len());
+        assert!(lives.objects.iter().all(|life| life.stack.is_some_and(|stack| stack.index() < stacks.len())));
+    }
+}
+
+/// What a service prints of itself: Prometheus metrics, and jemalloc's line of leaks at exit.
+fn metrics(bytes: &[u8]) {
+    let _ = (input::prometheus::sniff(bytes), input::leak_line::sniff(bytes));
+    for scrape in sound(bytes, input::prometheus::parse(bytes)).unwrap_or_default() {
+        let _ = ingest::metrics(&scrape);
+    }
     let _ = sound(bytes, input::leak_line::parse(bytes));
+}
+
+/// Suppressions of the three formats, asked about stacks that are empty, ordinary and odd.
+fn suppressions(bytes: &[u8]) {
+    let Some(read) = sound(bytes, input::suppressions::parse(bytes)) else { return };
+    let lines = bytes.split(|&byte| byte == b'\n').count() as u64;
+    let frame = |raw: RawFrame| match raw {
+        RawFrame::Rest => FramePattern::Rest,
+        RawFrame::Function(text) => FramePattern::Function(text),
+        RawFrame::Module(text) => FramePattern::Module(text),
+        RawFrame::File(text) => FramePattern::File(text),
+        RawFrame::Anything(text) => FramePattern::Anything(text),
+    };
+    let rules: Vec<Rule> = read
+        .into_iter()
+        .map(|raw| {
+            assert!((1..=lines).contains(&raw.line), "line {} of {lines}", raw.line);
+            Rule {
+                label: format!("suppressions:{}", raw.line),
+                frames: raw.frames.into_iter().map(frame).collect(),
+                pattern: raw.pattern,
+                fingerprint: raw.fingerprint,
+                reason: raw.reason,
+                expires: raw.expires,
+                builtin: false,
+            }
+        })
+        .collect();
+    let view = |function: &str| FrameView { function: function.to_owned(), ..FrameView::default() };
+    let names = ["alloc::raw_vec::RawVec<T>::grow", "app::Cache<K, V>::insert", "app::serve::{closure#0}", "main", "", "a*?b"];
+    let stacks = [Vec::new(), names.map(view).to_vec(), vec![view("app::recurse"); 60]];
+    let mut suspects: Vec<Suspect> = stacks.into_iter().map(suspect).collect();
+    let count = suspects.len();
+    let usage = Suppressions { rules, today: None }.apply(&mut suspects);
+    assert!(usage.suspects <= count && usage.expired.is_empty());
+    for remark in usage.remarks() {
+        assert_printable(&remark);
+    }
 }
 
 /// Names as linkers write them: demangled, bounded in length, without what would harm a terminal.
@@ -264,8 +332,70 @@ fn ownership_facts(bytes: &[u8]) {
     let _ = facts::ownership_facts(file.path(), &facts::Options { debug_file: None, addresses: vec![0x1000, 0x1010, 0x40_1000] });
 }
 
+/// Growth by a stack, of which nothing else is known.
+fn suspect(stack: Vec<FrameView>) -> Suspect {
+    Suspect {
+        fingerprint: "a41f09c25b7e11d0".to_owned(),
+        kind: VerdictKind::Leak,
+        pattern: Some("unbounded_map"),
+        confidence: Confidence::Medium,
+        growth: Interval { estimate: 1e6, low: 9e5, high: 1.1e6 },
+        fitted: None,
+        shape: Shape::Linear,
+        rises: (9, 9),
+        rates: Vec::new(),
+        survival: None,
+        owner: stack.get(1).cloned().unwrap_or_default(),
+        operation: None,
+        stacks: 1,
+        levels: Vec::new(),
+        sites: Vec::new(),
+        holder: None,
+        cycle: Vec::new(),
+        evidence: Vec::new(),
+        refuted_by: String::new(),
+        remedy: String::new(),
+        keywords: Vec::new(),
+        source: Vec::new(),
+        suppressed: None,
+        stack,
+    }
+}
+
 /// A capture directory in one text: `=== NAME` opens a file.
 fn capture(bytes: &[u8]) {
+    open(bytes, |_| {});
+}
+
+/// The whole triage of a made-up capture directory, as text, Markdown, JSON and SARIF.
+fn report(bytes: &[u8]) {
+    open(bytes, |opened| {
+        let timeline = &opened.timeline;
+        let symbols = timeline.symbols.clone().unwrap_or_else(|| {
+            let mappings = timeline.snapshots.iter().find_map(|snapshot| Some(snapshot.heap.as_ref()?.mappings.clone()));
+            // No binary of this machine: what is found must follow from the bytes.
+            let options = SymbolOptions { sysroot: "/nonexistent".into(), ..SymbolOptions::default() };
+            symbolize::symbolize(&timeline.stacks, &mappings.unwrap_or_default(), &options).0
+        });
+        let ledger = account::ledger(timeline);
+        for (index, &rss) in ledger.rss.iter().enumerate() {
+            let sum: i128 = ledger.rows.iter().map(|row| i128::from(row.bytes[index])).sum();
+            assert_eq!(sum, i128::from(rss), "the rows of snapshot {index} add up to its RSS");
+        }
+        let triage = triage::triage(timeline, &symbols, ledger, &triage::Options::default());
+        for explain in [false, true] {
+            let options = triage_document::Options { top: 3, all_frames: explain, explain, redact: false };
+            let blocks = triage_document::compose(&triage, &symbols, &opened.notices, options);
+            assert_printable(&text::render(&blocks));
+            assert_printable(&markdown::render(&blocks));
+        }
+        let json = triage_json::value(&triage, &symbols, &opened.notices, false).to_string();
+        assert!(serde_json::from_str::<serde_json::Value>(&json).is_ok());
+        let _ = sarif::log(&sarif::findings(&triage.suspects, None), &sarif::rules(), &sarif::Places::new()).to_string();
+    });
+}
+
+fn open(bytes: &[u8], then: impl FnOnce(&heaptriage::capture::Opened)) {
     let Ok(directory) = tempfile::tempdir() else { return };
     let mut open: Option<std::fs::File> = None;
     for line in bytes.split_inclusive(|&byte| byte == b'\n') {
@@ -285,6 +415,7 @@ fn capture(bytes: &[u8]) {
             for notice in &opened.notices {
                 assert_printable(&notice.to_string());
             }
+            then(&opened);
         }
         Err(error) => assert_printable(&error.to_string()),
     }

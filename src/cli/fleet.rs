@@ -138,7 +138,7 @@ fn sql(args: &SqlArgs) -> anyhow::Result<Outcome> {
                 let names: Vec<&str> = QUERIES.iter().map(|query| query.name).collect();
                 format!("no query `{}`\n  help: there are {}", crate::origin::printable(name), names.join(", "))
             })?;
-            text.push_str(query.sql);
+            text.push_str(&query.sql());
         }
         None if args.engine.is_none() => {
             let width = QUERIES.iter().map(|query| query.name.len()).max().unwrap_or(0);
@@ -165,7 +165,8 @@ fn report(args: &ReportArgs, _: &Context) -> anyhow::Result<Outcome> {
     let engine = DuckDb::find(args.duckdb.as_deref())?;
     let scope = args.scope.scope();
     let setup = queries::views(Engine::DuckDb, &args.root, &scope);
-    let queries: Vec<(&str, &str)> = QUERIES.iter().map(|query| (query.name, query.sql)).collect();
+    let texts: Vec<(&str, String)> = QUERIES.iter().map(|query| (query.name, query.sql())).collect();
+    let queries: Vec<(&str, &str)> = texts.iter().map(|(name, sql)| (*name, sql.as_str())).collect();
     let answers = engine.query(&setup, &queries)?;
     let fleet = triage::Fleet::of(&args.root.display().to_string(), &scope, QUERIES.iter().map(|query| query.name).zip(answers));
     match format {

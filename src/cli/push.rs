@@ -6,6 +6,7 @@ use super::symbols::SymbolArgs;
 use super::{Context, Outcome, export};
 use crate::analysis::filter::{Filter, Measure};
 use crate::capture::OpenOptions;
+use crate::fleet::reduce::build_id;
 use crate::origin::printable;
 use crate::report::pprof;
 use crate::report::push::{self, Labels, Request, SERVICE, Server, is_label_name, label_value};
@@ -125,17 +126,8 @@ fn labels(args: &PushArgs, input: &Named) -> anyhow::Result<Labels> {
     let instance = args.instance.clone().or_else(|| Some(format!("{service}-{}", process.pid?)));
     labels.insert(SERVICE.to_owned(), label_value(service));
     labels.extend(instance.map(|instance| ("instance".to_owned(), label_value(&instance))));
-    labels.extend(build_id(input).map(|id| ("build_id".to_owned(), id)));
+    labels.extend(build_id(process, &input.symbols).map(|id| ("build_id".to_owned(), id)));
     Ok(labels)
-}
-
-/// The executable's: that of the module called as the process, else of the first that is no shared library.
-fn build_id(input: &Named) -> Option<String> {
-    let modules = &input.symbols.modules;
-    let process = input.timeline.process.name.as_deref();
-    let named = modules.iter().find(|module| Some(module.name.as_str()) == process);
-    let program = named.or_else(|| modules.iter().find(|module| !module.name.contains(".so") && !module.name.starts_with('[')))?;
-    Some(program.build_id.as_ref()?.to_string())
 }
 
 /// Sends requests.

@@ -111,7 +111,7 @@ impl Dataset {
         for folder in paths.iter().filter_map(|path| path.parent()) {
             fs::create_dir_all(folder).map_err(io(folder))?;
         }
-        let _turn = self.lock(&paths[0])?;
+        let turn = self.lock(&paths[0])?;
         let mut written = Written { snapshots: batch.snapshots.len() as u64, ..Written::default() };
         let batch = match earlier(&paths, &batch)? {
             Some(earlier) => merged(earlier, batch),
@@ -126,23 +126,30 @@ impl Dataset {
                 written.unchanged += 1;
                 continue;
             }
-            put(path, &bytes).map_err(io(path))?;
+            put(path, &bytes, turn.is_alone).map_err(io(path))?;
             written.files += 1;
         }
         Ok(written)
     }
 
     /// Holds off other exporters of the same file; 256 locks for all files.
-    fn lock(&self, path: &Path) -> Result<File, DatasetError> {
+    fn lock(&self, path: &Path) -> Result<Turn, DatasetError> {
         let folder = self.root.join(".locks");
         fs::create_dir_all(&folder).map_err(io(&folder))?;
         let name = path.strip_prefix(&self.root).unwrap_or(path).to_string_lossy();
         let path = folder.join(&stack_id(&name)[..2]);
         let file = File::options().create(true).append(true).open(&path).map_err(io(&path))?;
         // A file system without locks: one exporter an incarnation is the user's own affair.
-        let _ = rustix::fs::flock(&file, rustix::fs::FlockOperation::LockExclusive);
-        Ok(file)
+        let is_alone = rustix::fs::flock(&file, rustix::fs::FlockOperation::LockExclusive).is_ok();
+        Ok(Turn { is_alone, _lock: file })
     }
+}
+
+/// The right to write the files of an incarnation and day; it ends when this is dropped, or the process is.
+struct Turn {
+    /// Whether the file system has locks.
+    is_alone: bool,
+    _lock: File,
 }
 
 fn io(path: &Path) -> impl Fn(io::Error) -> DatasetError + '_ {
@@ -150,8 +157,18 @@ fn io(path: &Path) -> impl Fn(io::Error) -> DatasetError + '_ {
 }
 
 /// Beside, synced, renamed. The name begins with a dot and ends otherwise: no engine takes it for a table's file.
-fn put(path: &Path, bytes: &[u8]) -> io::Result<()> {
+///
+/// Who is alone uses one name for it, so that what a killed exporter left is replaced by the next, which has the same to write.
+fn put(path: &Path, bytes: &[u8], is_alone: bool) -> io::Result<()> {
     let folder = path.parent().unwrap_or(Path::new("."));
+    if is_alone {
+        let beside = folder.join(format!(".heaptriage-{}.tmp", path.file_name().unwrap_or_default().to_string_lossy()));
+        let written = write_new(&beside, bytes).and_then(|()| fs::rename(&beside, path));
+        if written.is_err() {
+            let _ = fs::remove_file(&beside);
+        }
+        return written;
+    }
     let mut builder = tempfile::Builder::new();
     builder.prefix(".heaptriage-").suffix(".tmp");
     #[cfg(unix)]
@@ -161,6 +178,17 @@ fn put(path: &Path, bytes: &[u8]) -> io::Result<()> {
     file.as_file().sync_all()?;
     file.persist(path).map_err(|error| error.error)?;
     Ok(())
+}
+
+/// A file that was not there, or was left behind; never one that a link leads to.
+fn write_new(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    let mut file = File::options().write(true).create_new(true).open(path)?;
+    file.write_all(bytes)?;
+    file.sync_all()
 }
 
 /// Day in UTC, as the partition is called.
@@ -224,6 +252,7 @@ fn tables(batch: &Batch) -> [Vec<Column>; 3] {
         Column::constant("process", &of.process, snapshots),
         Column::texts("snapshot_id", ids.iter().map(String::as_str)),
         Column::new("ts_us", Values::Ints(batch.snapshots.iter().map(|snapshot| snapshot.ts_us).collect())),
+        Column::texts("counters", batch.snapshots.iter().map(|snapshot| snapshot.counters.as_str())),
     ];
     for (at, name) in FIGURES.iter().enumerate() {
         let values = batch.snapshots.iter().map(|snapshot| snapshot.figures[at]).collect();
@@ -239,7 +268,10 @@ fn earlier(paths: &[PathBuf; 3], new: &Batch) -> Result<Option<Batch>, DatasetEr
     let rows = snapshot_rows(&rows);
     let known: HashMap<i64, &SnapshotRow> = new.snapshots.iter().map(|row| (row.ts_us, row)).collect();
     let says_all = |old: &SnapshotRow| {
-        known.get(&old.ts_us).is_some_and(|new| old.figures.iter().zip(&new.figures).all(|(old, new)| old.is_none() || new.is_some()))
+        known.get(&old.ts_us).is_some_and(|new| {
+            let figures = old.figures.iter().zip(&new.figures).all(|(old, new)| old.is_none() || new.is_some());
+            figures && (old.counters.is_empty() || !new.counters.is_empty())
+        })
     };
     if rows.iter().all(says_all) {
         return Ok(None);
@@ -281,7 +313,8 @@ fn snapshot_rows(table: &HashMap<String, Column>) -> Vec<SnapshotRow> {
     (0..)
         .map_while(|row| {
             let figures = figures.map(|column| column.and_then(|column| column.int(row)));
-            Some(SnapshotRow { ts_us: times.int(row)?, figures })
+            let counters = table.get("counters").and_then(|column| column.text(row)).unwrap_or_default().to_owned();
+            Some(SnapshotRow { ts_us: times.int(row)?, counters, figures })
         })
         .collect()
 }
@@ -309,6 +342,9 @@ fn merged(old: Batch, new: Batch) -> Batch {
         let known = snapshots.entry(row.ts_us).or_insert_with(|| row.clone());
         for (old, new) in known.figures.iter_mut().zip(&row.figures) {
             *old = new.or(*old);
+        }
+        if !row.counters.is_empty() {
+            known.counters.clone_from(&row.counters);
         }
     }
     let kept = old.only(|row| !replaced.contains(&row.ts_us));

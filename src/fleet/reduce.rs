@@ -181,6 +181,11 @@ fn snapshots(timeline: &Timeline, accounting: &Accounting) -> Vec<SnapshotRow> {
             figures.into_iter().for_each(|(name, bytes)| row.set(name, bytes.and_then(signed)));
             row.set("threads", beside.threads.and_then(|threads| i64::try_from(threads).ok()));
         }
+        for (counter, value) in timeline.counters.iter().zip(&snapshot.counters) {
+            if let Some(value) = value {
+                row.count(&counter.name, *value);
+            }
+        }
         if let Some(stats) = &snapshot.stats {
             let figures = [
                 ("je_allocated", stats.allocated),

@@ -27,6 +27,9 @@ pub struct Incarnation {
 pub struct SnapshotRow {
     /// Microseconds since 1970.
     pub ts_us: i64,
+    /// Workload counters, `;requests=1200;documents=50;`: which there are differs between services, so they are no columns.
+    /// Empty where none is known.
+    pub counters: String,
     /// Figures; `None` where the snapshot does not tell.
     pub figures: [Option<i64>; FIGURES.len()],
 }
@@ -142,7 +145,7 @@ pub const LEDGER: [(RowKind, &str); 15] = [
 impl SnapshotRow {
     /// A row without figures.
     pub fn new(ts_us: i64) -> Self {
-        SnapshotRow { ts_us, figures: [None; FIGURES.len()] }
+        SnapshotRow { ts_us, counters: String::new(), figures: [None; FIGURES.len()] }
     }
 
     /// Sets a figure; the name is one of [`FIGURES`].
@@ -150,6 +153,19 @@ impl SnapshotRow {
         if let Some(at) = FIGURES.iter().position(|figure| *figure == name) {
             self.figures[at] = value;
         }
+    }
+
+    /// Adds the value of a counter. What is no letter, digit, `_`, `-` or `.` of its name becomes `_`.
+    pub fn count(&mut self, name: &str, value: f64) {
+        if !value.is_finite() {
+            return;
+        }
+        let plain = |c: char| if c.is_ascii_alphanumeric() || "_-.".contains(c) { c } else { '_' };
+        let name: String = name.chars().map(plain).take(100).collect();
+        if self.counters.is_empty() {
+            self.counters.push(';');
+        }
+        self.counters.push_str(&format!("{name}={value};"));
     }
 
     /// A figure; `None` also for a name that is none of [`FIGURES`].
@@ -222,6 +238,17 @@ mod tests {
         for (kind, name) in LEDGER {
             assert_eq!(name.strip_prefix("ledger_"), Some(kind.word()));
         }
+    }
+
+    #[test]
+    fn counters_are_one_text() {
+        let mut row = SnapshotRow::new(0);
+        assert_eq!(row.counters, "");
+        row.count("requests", 1200.0);
+        row.count("a;b=c\n", 0.5);
+        row.count("none", f64::NAN);
+        row.count("many", 1e18);
+        assert_eq!(row.counters, ";requests=1200;a_b_c_=0.5;many=1000000000000000000;");
     }
 
     #[test]

@@ -25,6 +25,8 @@ pub const MIB: i64 = 1 << 20;
 /// 2026-11-20T23:30:00Z.
 pub const START_MS: i64 = 1_795_217_400_000;
 pub const STEP_MS: i64 = 300_000;
+/// Requests that an instance answers between two snapshots.
+pub const REQUESTS: i64 = 1000;
 const RESTARTED: usize = 70;
 const RESTART_AT: usize = 3;
 const LIMIT: i64 = 1 << 30;
@@ -69,6 +71,9 @@ pub fn write(folder: &Path) -> Planted {
                 r#"{{"pid":{pid},"exe":"/srv/bin/indexer","start_unix_ms":{started},"page_size":4096,"modules":[{{"path":"/lib/libc.so.6","build_id":"c0ffee00"}},{{"path":"/srv/bin/indexer","build_id":"{build}"}}]}}"#
             );
             std::fs::write(capture.join("capture.json"), about).unwrap();
+            // A thousand requests between two snapshots: work since the start of the process.
+            let rows = snapshots.clone().enumerate().map(|(age, at)| format!("{},{}\n", stem(instance, at), REQUESTS * age as i64));
+            std::fs::write(capture.join("counters.csv"), format!("unix_ms,requests\n{}", rows.collect::<String>())).unwrap();
             for (age, snapshot) in snapshots.clone().enumerate() {
                 let stacks = levels(instance, snapshot, age);
                 let heap: i64 = stacks.iter().map(|(_, bytes)| bytes).sum();

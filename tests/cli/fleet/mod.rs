@@ -2,7 +2,7 @@
 
 mod generator;
 
-use generator::{INSTANCES, MIB, NEW, OLD, Planted, SNAPSHOTS, START_MS, STEP_MS, leaks, name, stem};
+use generator::{INSTANCES, MIB, NEW, OLD, Planted, REQUESTS, SNAPSHOTS, START_MS, STEP_MS, leaks, name, stem};
 use heaptriage::fleet::columns::{Column, decode};
 use serde_json::{Map, Value};
 use std::collections::{BTreeMap, BTreeSet};
@@ -122,6 +122,9 @@ fn planted_answers_come_from_every_engine() {
         same(&duckdb, &spark, "DuckDB and Spark");
         eprintln!("Spark gave the same answers to {} queries", spark.len());
     }
+    for engine in ["duckdb", "datafusion"] {
+        per_request(&python, engine, &root, folder.path());
+    }
     report(&python, &root, &duckdb);
     compacted(&python, &root, &duckdb, folder.path());
 }
@@ -201,6 +204,30 @@ fn check(answers: &Answers, planted: &Planted) {
     assert!((35..40).chain(50..80).all(|instance| near.contains(name(instance).as_str())));
 }
 
+/// Growth by work, as docs/fleet.md asks for it: the worst instance keeps 6 MiB of a thousand requests.
+fn per_request(python: &Path, engine: &str, root: &Path, work: &Path) {
+    let setup = work.join(format!("{engine}.sql"));
+    let query = work.join("per_request.sql");
+    std::fs::write(&query, documented("-- Live heap against work")).unwrap();
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/cli/fleet/run_queries.py");
+    let output = Command::new(python).arg(script).args([engine, text(&setup)]).arg(format!("work={}", query.display())).output().unwrap();
+    assert!(output.status.success(), "{engine}: {}", String::from_utf8_lossy(&output.stderr));
+    let answers: Answers = serde_json::from_slice(&output.stdout).unwrap();
+    let rows = rows(&answers, "work");
+    assert_eq!(rows.len(), INSTANCES + 1, "{engine} on {}", root.display());
+    assert_eq!(rows[0]["instance"].as_str(), Some("idx-050"), "{engine}");
+    let planted = 6.0 * MIB as f64 / REQUESTS as f64;
+    assert!((float(&rows[0], "bytes_per_request") / planted - 1.0).abs() < 0.05, "{engine}: {}", rows[0]);
+    assert!(float(&rows[0], "r2") > 0.99);
+}
+
+/// A block of SQL in docs/fleet.md, by its first line.
+fn documented(first: &str) -> String {
+    let docs = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/fleet.md")).unwrap();
+    let (_, block) = docs.split_once(&format!("```sql\n{first}")).unwrap_or_else(|| panic!("docs/fleet.md has `{first}`"));
+    format!("{first}{}", block.split_once("```").unwrap().0)
+}
+
 /// `fleet report` says the same, with the program and with the module.
 fn report(python: &Path, root: &Path, duckdb: &Answers) {
     let program = python.with_file_name("duckdb");
@@ -233,12 +260,9 @@ fn report(python: &Path, root: &Path, duckdb: &Answers) {
 
 /// The compaction of docs/fleet.md, run as printed: fewer files, the same answers.
 fn compacted(python: &Path, root: &Path, duckdb: &Answers, work: &Path) {
-    let docs = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/fleet.md")).unwrap();
-    let (_, block) = docs.split_once("```sql\n-- Compaction, DuckDB").expect("docs/fleet.md has the compaction for DuckDB");
-    let (block, _) = block.split_once("```").unwrap();
     let compact = work.join("compact");
     std::fs::create_dir_all(&compact).unwrap();
-    let sql = format!("--{block}").replace("/srv/fleet-compact", text(&compact)).replace("/srv/fleet", text(root));
+    let sql = documented("-- Compaction, DuckDB").replace("/srv/fleet-compact", text(&compact)).replace("/srv/fleet", text(root));
     let script = "import sys, duckdb\nfor part in sys.argv[1].split(';\\n'):\n    part.strip() and duckdb.execute(part)";
     let output = Command::new(python).args(["-c", script, &sql]).output().unwrap();
     assert!(output.status.success(), "{}\n{sql}", String::from_utf8_lossy(&output.stderr));
@@ -344,6 +368,7 @@ fn the_same_capture_twice_gives_the_same_bytes() {
         assert!(columns.contains_key(name), "{name}");
     }
     assert_eq!(columns["build_id"].text(0).map(str::len), Some(40));
+    assert_eq!(table(&one, "snapshots")["counters"].text(0), Some(";requests=5289;documents=2420;segments=251;"));
 }
 
 /// A capture that was pruned, or rotated into another directory, takes nothing back of what was exported.
@@ -421,6 +446,55 @@ fn exporters_at_the_same_time_leave_whole_files() {
     let alone = folder.path().join("alone");
     run(&export(&[&segments, &feed], &alone, &[]));
     assert_eq!(contents(&root), contents(&alone));
+}
+
+/// Killed at any moment, beside another exporter of the same incarnations: files are whole or absent, the other is not
+/// disturbed, and the next run writes what is missing and leaves nothing else behind. How often: as in the test of `record`.
+#[test]
+fn killed_exporters_leave_whole_files() {
+    let folder = tempfile::tempdir().unwrap();
+    let (segments, _) = capture("segments");
+    let (front, _) = capture("front");
+    let inputs: &[&Path] = &[&segments, &front];
+    let alone = folder.path().join("alone");
+    let started = Instant::now();
+    run(&export(inputs, &alone, &[]));
+    let whole_run = started.elapsed().as_micros() as u64;
+    let expected = contents(&alone);
+    let kills = std::env::var("HEAPTRIAGE_KILLS").ok().and_then(|text| text.parse().ok()).unwrap_or(8_u64);
+    let mut seed = 0x9e37_79b9_7f4a_7c15_u64 ^ u64::from(std::process::id());
+    let (mut killed, mut unfinished) = (0, 0);
+    for round in 0..kills {
+        let root = folder.path().join(format!("root-{round}"));
+        let start = || {
+            let mut command = Command::new(env!("CARGO_BIN_EXE_heaptriage"));
+            command.args(export(inputs, &root, &[])).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap()
+        };
+        // Every second round the killed one is alone.
+        let other = (round % 2 == 0).then(start);
+        let mut victim = start();
+        seed ^= seed << 13;
+        seed ^= seed >> 7;
+        seed ^= seed << 17;
+        std::thread::sleep(Duration::from_micros(seed % (whole_run * 3 / 2)));
+        victim.kill().unwrap();
+        killed += u32::from(!victim.wait().unwrap().success());
+        if let Some(mut other) = other {
+            assert!(other.wait().unwrap().success(), "round {round}: the other exporter failed");
+            assert_eq!(contents(&root), expected, "round {round}");
+        } else if root.exists() {
+            for file in files(&root, true) {
+                let table = decode(std::fs::read(&file).unwrap());
+                assert!(table.is_ok_and(|columns| !columns.is_empty()), "round {round}: {} is not whole", file.display());
+            }
+            unfinished += u32::from(files(&root, true).len() < expected.len());
+        }
+        run(&export(inputs, &root, &[]));
+        assert_eq!(contents(&root), expected, "round {round}: after the next run");
+        std::fs::remove_dir_all(&root).unwrap();
+    }
+    println!("{killed} of {kills} exporters were killed, {unfinished} of them with files still to write");
+    assert!(killed > 0, "none was killed before it ended");
 }
 
 #[test]

@@ -27,8 +27,22 @@ def engine(name):
     if name == "spark":
         from pyspark.sql import SparkSession
 
-        builder = SparkSession.builder.master("local[2]").config("spark.ui.enabled", "false")
-        spark = builder.config("spark.sql.shuffle.partitions", "2").config("spark.log.level", "ERROR").getOrCreate()
+        # The queries are small here and their plans are not: what costs is planning, compiling and starting tasks.
+        # Two of these at a time, no broadcasts, no replanning between stages, the JVM's quick compiler.
+        settings = {
+            "spark.ui.enabled": "false",
+            "spark.log.level": "ERROR",
+            "spark.driver.memory": "1g",
+            "spark.driver.extraJavaOptions": "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC",
+            "spark.default.parallelism": "2",
+            "spark.sql.shuffle.partitions": "2",
+            "spark.sql.autoBroadcastJoinThreshold": "-1",
+            "spark.sql.adaptive.enabled": "false",
+        }
+        builder = SparkSession.builder.master("local[2]")
+        for name, value in settings.items():
+            builder = builder.config(name, value)
+        spark = builder.getOrCreate()
         return lambda sql: [row.asDict() for row in spark.sql(sql).collect()]
     raise SystemExit(f"no engine {name}")
 

@@ -31,7 +31,7 @@ pub fn fixtures() -> Vec<PathBuf> {
 
 /// Whether an entry point is quick enough to see every fixture with every mutation.
 fn is_quick(name: &str) -> bool {
-    !matches!(name, "elf" | "facts" | "capture")
+    !matches!(name, "elf" | "facts" | "capture" | "report")
 }
 
 #[test]
@@ -117,7 +117,35 @@ proptest! {
 
     #[test]
     fn any_pieces_in_a_capture_panic_nothing(pieces in proptest::collection::vec(proptest::sample::select(PIECES), 0..60)) {
-        entries::run("capture", format!("=== 1763650000123.heap\n{}", pieces.concat()).as_bytes());
+        let text = format!("=== 1763650000123.heap\n{}", pieces.concat());
+        entries::run("capture", text.as_bytes());
+        entries::run("report", text.as_bytes());
+    }
+
+    /// A sound capture of several dumps with pieces among them: what is left is triaged and printed.
+    #[test]
+    fn any_pieces_in_a_sound_capture_panic_no_triage(
+        pieces in proptest::collection::vec((0_usize..40, proptest::sample::select(PIECES)), 0..12),
+    ) {
+        let mut lines: Vec<String> = Vec::new();
+        for at in 1..6 {
+            lines.push(format!("=== 17636500{at}0123.heap\nheap_v2/524288\n"));
+            lines.push(format!("  t*: {at}: {at}000000 [9: 9000000]\n"));
+            lines.push("@ 0x1100 0x1200\n".to_owned());
+            lines.push(format!("  t*: {at}: {at}000000 [9: 9000000]\n"));
+            lines.push("\nMAPPED_LIBRARIES:\n1000-3000 r-xp 00000000 08:01 7 /nonexistent/a\n".to_owned());
+            lines.push(format!("=== 17636500{at}0123.smaps\n7f0000000000-7f0001000000 rw-p 00000000 00:00 0 \nSize: 16384 kB\n"));
+            lines.push(format!("Rss: {at}024 kB\nLazyFree: 0 kB\nVmFlags: rd wr mr nr\n"));
+        }
+        for (at, piece) in pieces {
+            lines.insert(at.min(lines.len()), piece.to_owned());
+        }
+        entries::run("report", lines.concat().as_bytes());
+    }
+
+    #[test]
+    fn any_words_are_suppressions_or_an_error(words in proptest::collection::vec(proptest::sample::select(SUPPRESSIONS), 0..40)) {
+        entries::run("suppressions", words.concat().as_bytes());
     }
 }
 
@@ -164,9 +192,56 @@ const PIECES: &[&str] = &[
     "</heap>",
     "</malloc>",
     "=== 1763650000124.smaps\n",
+    "{\"memory.current\": 1}",
+    "# TYPE jemalloc_allocated_bytes gauge\n",
+    "jemalloc_allocated_bytes 1e6 1763650000123\n",
+    "jemalloc_resident_bytes{pod=\"a\\\"b\"} +Inf\n",
+    "process_resident_memory_bytes -1\n",
+    "<jemalloc>: Leak approximation summary: ~18446744073709551615 bytes, ~1 object, >= 1 context\n",
+    "{\"info\": {\"version\": \"1\", \"prof_sample_rate\": 1, \"sample_interval\": 1}",
+    "\"stack_traces\": [[\"0x1000\", \"0xzz\"]]",
+    "\"allocations\": [{\"alloc_thread\": 0, \"alloc_trace\": 9, \"alloc_timestamp\": -1, \"usize\": 1e30}]",
+    "\"recent_allocations\": [{\"size\": 1, \"usize\": 18446744073709551615, \"released\": false, \"alloc_trace\": [\"0x1\"]}]",
+    "=== prof_log.json\n",
+    "=== 1763650000124.prom\n",
     "=== capture.json\n",
     "=== counters.csv\n",
     "\u{202e}",
     "\u{1b}[31m",
+    "\0",
+];
+
+/// Of the three formats of suppressions, and what breaks them.
+const SUPPRESSIONS: &[&str] = &[
+    "[[suppress]]\n",
+    "frames = [\"app::*::insert\", \"...\", \"main\"]\n",
+    "frames = []\n",
+    "pattern = \"unbounded_map\"\n",
+    "pattern = \"none_such\"\n",
+    "fingerprint = \"a41f09c2\"\n",
+    "fingerprint = \"zz\"\n",
+    "reason = \"\\u001b[31m\"\n",
+    "reason = \"bounded\"\n",
+    "expires = 2027-01-31\n",
+    "expires = 9999-12-31T23:59:59Z\n",
+    "reson = 1\n",
+    "leak:app::Cache\n",
+    "leak:^*?*?*?*?*$\n",
+    "leak:\n",
+    "race:x\n",
+    "# a remark\n",
+    "{\n",
+    "   name of it\n",
+    "   Memcheck:Leak\n",
+    "   Memcheck:Value8\n",
+    "   match-leak-kinds: definite\n",
+    "   fun:_ZN3app5serveEv\n",
+    "   fun:*\n",
+    "   obj:*/libfoo.so*\n",
+    "   src:a.c:12\n",
+    "   ...\n",
+    "}\n",
+    "\u{202e}",
+    "\r\n",
     "\0",
 ];
