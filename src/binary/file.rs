@@ -85,6 +85,10 @@ mod tests {
         let mapped = MappedFile::open(&file).unwrap();
         assert_eq!(mapped.bytes(), b"abc");
         assert!(mapped.is_unchanged());
+        // Written to in place: that is seen, whatever was read before.
+        let longer = std::fs::File::options().append(true).open(&file).unwrap();
+        std::io::Write::write_all(&mut &longer, b"d").unwrap();
+        assert!(!mapped.is_unchanged());
         // Replaced by rename: the mapping keeps the old content.
         let other = dir.path().join("other");
         std::fs::write(&other, "something else").unwrap();

@@ -48,6 +48,12 @@ impl Located {
     pub fn debug_file(&self) -> &ElfFile {
         self.debug.as_ref().unwrap_or(&self.binary)
     }
+
+    /// The first of its files that was written to since it was opened: what was read of it may be neither the old nor the new.
+    pub fn changed(&self) -> Option<&ElfFile> {
+        let others = [&self.debug, &self.alternate, &self.package].into_iter().flatten();
+        [&self.binary].into_iter().chain(others).chain(self.split.values()).find(|file| !file.file().is_unchanged())
+    }
 }
 
 /// Why a module has no file.
@@ -162,6 +168,13 @@ impl<'a> Search<'a> {
     pub fn damaged(&mut self, found: &Located, units: usize) {
         let units = if units == 1 { "1 unit".to_owned() } else { format!("{units} units") };
         self.notice(found.debug_file().path(), format!("its debug information is damaged in {units}: inlined calls may be missing there"));
+    }
+
+    /// Takes back what was found in a file that another process wrote to meanwhile.
+    pub fn changed(&mut self, file: &ElfFile) -> Absent {
+        let reason = "it was written to while it was read: none of its names is used; run this again when it is whole";
+        self.notice(file.path(), reason.to_owned());
+        Absent { refused: Some((file.path().to_owned(), reason.to_owned())) }
     }
 
     fn notice(&mut self, path: &Path, message: String) {

@@ -123,13 +123,17 @@ pub fn symbolize(stacks: &StackTable, space: &AddressSpace, options: &SymbolOpti
     let mut named = Vec::with_capacity(modules.len());
     let mut symbols = Symbols::default();
     for (index, module) in modules.iter().enumerate() {
-        let located = search.locate(index, module);
-        let lookup =
+        let mut located = search.locate(index, module);
+        let mut lookup =
             located.as_ref().ok().map(|found| resolve::resolve(found, &svmas(module, found), options.inlines, options.cache.as_deref()));
         if let (Ok(found), Some(damaged)) =
             (&located, lookup.as_ref().map(|lookup| lookup.count(Origin::DAMAGED)).filter(|&count| count > 0))
         {
             search.damaged(found, damaged);
+        }
+        if let Some(changed) = located.as_ref().ok().and_then(Located::changed) {
+            let absent = search.changed(changed);
+            (located, lookup) = (Err(absent), None);
         }
         named.push((located, lookup));
     }

@@ -112,7 +112,9 @@ pub(crate) fn resolve(found: &Located, addresses: &[Svma], inlines: bool, cache:
         return cache.merge(addresses, &missing, Resolved::default());
     }
     let merged = cache.merge(addresses, &missing, look_up(found, &missing, inlines));
-    cache.store(addresses, &merged);
+    if found.changed().is_none() {
+        cache.store(addresses, &merged);
+    }
     merged
 }
 

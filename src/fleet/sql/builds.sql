@@ -42,12 +42,13 @@ sizes AS (
   GROUP BY service, build_a, build_b
 ),
 held AS (
-  SELECT c.service, c.build_a, c.build_b, s.stack_id,
-         SUM(CASE WHEN c.build_id = c.build_a THEN CAST(s.inuse_bytes AS DOUBLE) ELSE 0e0 END) AS bytes_a,
-         SUM(CASE WHEN c.build_id = c.build_b THEN CAST(s.inuse_bytes AS DOUBLE) ELSE 0e0 END) AS bytes_b
-  FROM compared c
-  JOIN samples s ON s.service = c.service AND s.build_id = c.build_id AND s.instance = c.instance AND s.start_us = c.start_us AND s.ts_us = c.ts_us
-  GROUP BY c.service, c.build_a, c.build_b, s.stack_id
+  SELECT p.service, p.build_a, p.build_b, s.stack_id,
+         SUM(CASE WHEN s.build_id = p.build_a THEN CAST(s.inuse_bytes AS DOUBLE) ELSE 0e0 END) AS bytes_a,
+         SUM(CASE WHEN s.build_id = p.build_b THEN CAST(s.inuse_bytes AS DOUBLE) ELSE 0e0 END) AS bytes_b
+  FROM samples s
+  JOIN pairs p ON s.service = p.service AND (s.build_id = p.build_a OR s.build_id = p.build_b)
+  WHERE s.ts_us - s.start_us <= p.to_us AND (s.ts_us - s.start_us) * 2 >= p.from_us + p.to_us
+  GROUP BY p.service, p.build_a, p.build_b, s.stack_id
 ),
 names AS (
   SELECT service, stack_id, MIN(owner) AS owner, MIN(leaf) AS leaf, MIN(folded) AS folded

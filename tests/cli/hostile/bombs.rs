@@ -2,6 +2,7 @@
 
 use super::mutation::memory;
 use super::program::{Ran, Run};
+use super::thorough;
 use std::io::Write;
 use std::path::Path;
 
@@ -48,28 +49,30 @@ fn compression_bombs_are_refused() {
 fn one_line_of_many_megabytes() {
     let folder = tempfile::tempdir().expect("a temporary directory");
     let file = folder.path().join("line.heap");
+    let size = if thorough() { 1 << 30 } else { 48 << 20 };
     for (what, unit) in [("blanks", " "), ("addresses", " 0x7f0000001000"), ("one word", "f")] {
         let mut text = String::from("heap_v2/524288\n  t*: 1: 100 [0: 0]\n@ 0x1000");
-        while text.len() < 48 << 20 {
+        while text.len() < size {
             text.push_str(unit);
         }
         std::fs::write(&file, &text).expect("writable");
         report(&file, memory(text.len())).is_sound(&format!("a line of {what}"), &[0, 2]);
     }
-    std::fs::write(&file, vec![b'x'; 48 << 20]).expect("writable");
-    report(&file, memory(48 << 20)).is_sound("a line of nothing known", &[2]);
+    std::fs::write(&file, vec![b'x'; size]).expect("writable");
+    report(&file, memory(size)).is_sound("a line of nothing known", &[2]);
 }
 
 #[test]
 fn a_million_threads() {
+    let count = if thorough() { 10_000_000 } else { 1_000_000 };
     let folder = tempfile::tempdir().expect("a temporary directory");
     let file = folder.path().join("threads.heap");
-    let mut text = String::from("heap_v2/524288\n  t*: 1000000: 100000000 [0: 0]\n");
-    for thread in 0..1_000_000 {
+    let mut text = format!("heap_v2/524288\n  t*: {count}: {count}00 [0: 0]\n");
+    for thread in 0..count {
         text.push_str(&format!("  t{thread}: 1: 100 [0: 0]\n"));
     }
-    text.push_str("@ 0x1000 0x2000\n  t*: 1000000: 100000000 [0: 0]\n");
-    for thread in 0..1_000_000 {
+    text.push_str(&format!("@ 0x1000 0x2000\n  t*: {count}: {count}00 [0: 0]\n"));
+    for thread in 0..count {
         text.push_str(&format!("  t{thread}: 1: 100 [0: 0]\n"));
     }
     std::fs::write(&file, &text).expect("writable");

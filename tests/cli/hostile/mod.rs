@@ -1,6 +1,7 @@
 //! Input from crashing processes, binaries from strangers, names from anyone: nothing may panic, hang, grow without
 //! bound, leave the capture, or reach a terminal raw.
 
+mod binaries;
 mod bombs;
 #[path = "../../../fuzz/entries.rs"]
 mod entries;
@@ -11,3 +12,8 @@ mod names;
 mod program;
 mod sameness;
 mod surroundings;
+
+/// Whether everything is tried, however long it takes: `HEAPTRIAGE_THOROUGH=1` in the environment. See docs/fuzzing.md.
+fn thorough() -> bool {
+    std::env::var_os("HEAPTRIAGE_THOROUGH").is_some_and(|value| value != "0")
+}

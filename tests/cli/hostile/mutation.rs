@@ -3,6 +3,7 @@
 use super::entry_points::fixtures;
 use super::mutate::{MUTATIONS, Random, mutate};
 use super::program::{Run, calls};
+use super::thorough;
 use std::collections::HashMap;
 use std::path::Path;
 
@@ -31,9 +32,9 @@ fn mutated_fixtures_end_well() {
             continue;
         }
         // The snapshots of a capture are alike: the first of each kind goes through every call, each further one
-        // through one call, in turn, so that no fixture and no command is left out and the test stays short.
+        // through one call, in turn, so that no fixture and no command is left out and the test stays short. All pairs are `HEAPTRIAGE_THOROUGH`.
         let like = seen.entry(kind(&path)).or_default();
-        let calls = if *like == 0 { &calls[..] } else { std::slice::from_ref(&calls[turn % calls.len()]) };
+        let calls = if *like == 0 || thorough() { &calls[..] } else { std::slice::from_ref(&calls[turn % calls.len()]) };
         *like += 1;
         let bytes = std::fs::read(&path).expect("fixtures are readable");
         let name = path.file_name().expect("a file").to_string_lossy().into_owned();
