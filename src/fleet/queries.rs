@@ -172,7 +172,7 @@ mod tests {
             assert_eq!(shares, ["leaks", "worst"].contains(&query.name), "{}", query.name);
             let sql = query.sql();
             assert!(!sql.contains("shared/"), "{} refers to a file", query.name);
-            for part in ["settings AS (", "growth AS (", "verdicts AS ("] {
+            for part in ["courses AS (", "growth AS (", "verdicts AS ("] {
                 assert_eq!(sql.matches(part).count(), usize::from(shares), "{part} in {}", query.name);
             }
         }
