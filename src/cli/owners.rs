@@ -17,20 +17,22 @@ use std::path::PathBuf;
   heaptriage owners target/release/indexer --type bumpalo::Bump
       Who holds an arena, and which static keeps it alive for the life of the program.
   heaptriage owners target/release/indexer --cycles
-      Types whose Rc or Arc can close a cycle.")]
+      Types whose Rc or Arc can close a cycle.
+  heaptriage owners target/release/indexer --roots
+      Every static and thread-local that holds heap memory.")]
 pub struct OwnersArgs {
     /// The executable or library, with its debug information.
     #[arg(value_name = "BINARY")]
     pub binary: PathBuf,
     /// The type to look for: its full name, its path without arguments, or the last segments of the path.
-    /// Without it, and without --cycles, cycles are shown.
+    /// Without it, and without --roots, cycles are shown.
     #[arg(long = "type", value_name = "NAME")]
     pub type_name: Option<String>,
     /// Show types that can form strong reference cycles.
     #[arg(long)]
     pub cycles: bool,
-    /// Show only the statics and thread-locals that reach the type.
-    #[arg(long, requires = "type_name")]
+    /// Show only the statics and thread-locals that reach the type; without --type, all of them that hold heap memory.
+    #[arg(long)]
     pub roots: bool,
     /// The file with the debug information, where it is kept apart from the binary.
     #[arg(long, value_name = "FILE")]
@@ -48,14 +50,23 @@ pub fn run(args: OwnersArgs, _context: &Context) -> anyhow::Result<Outcome> {
     let mut output = args.output.create(format)?;
     let facts = ownership_facts(&args.binary, &Options { debug_file: args.debug_file.clone(), ..Options::default() })?;
     let graph = Graph::new(&facts);
-    let owners = args.type_name.as_deref().map(|name| graph.owners(name));
-    let cycles = (args.cycles || args.type_name.is_none()).then(|| cycles(&graph));
+    let mut notes = notes(&facts);
+    let owners = match args.type_name.as_deref() {
+        Some(name) => Some(graph.owners(name)),
+        None if args.roots => {
+            let (owners, library) = graph.heap_roots();
+            notes.extend((library > 0).then(|| format!("{library} statics and thread-locals of the standard library hold heap memory too.")));
+            Some(owners)
+        }
+        None => None,
+    };
+    let cycles = (args.cycles || owners.is_none()).then(|| cycles(&graph));
     let report = OwnersReport {
         type_name: args.type_name.as_deref(),
         owners: owners.as_ref(),
         show_owners: !args.roots,
         cycles: cycles.as_deref(),
-        notes: notes(&facts),
+        notes,
         sees_roots: facts.level == Level::Types,
         rows: args.output.rows(ROWS),
     };

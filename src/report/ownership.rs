@@ -2,6 +2,7 @@
 
 use crate::analysis::ownership::cycles::{Cycle, Rank};
 use crate::analysis::ownership::owners::{Owner, Owners, Root};
+use crate::analysis::ownership::short;
 use crate::origin::printable;
 use serde::Serialize;
 use std::fmt::Write as _;
@@ -115,8 +116,10 @@ pub fn json(report: &OwnersReport<'_>) -> serde_json::Result<String> {
 /// Text: roots first, because what they hold lives as long as the program; then owners; then cycles.
 pub fn text(report: &OwnersReport<'_>) -> String {
     let mut out = String::new();
-    if let (Some(name), Some(owners)) = (report.type_name, report.owners) {
-        text_owners(&mut out, name, owners, report);
+    match (report.type_name, report.owners) {
+        (Some(name), Some(owners)) => text_owners(&mut out, name, owners, report),
+        (None, Some(owners)) => text_roots(&mut out, owners, report),
+        (_, None) => {}
     }
     if let Some(cycles) = report.cycles {
         text_cycles(&mut out, cycles);
@@ -125,6 +128,26 @@ pub fn text(report: &OwnersReport<'_>) -> String {
         let _ = writeln!(out, "{}", printable(note));
     }
     out
+}
+
+/// All that hold heap memory: the nearest that they hold, because what lies behind it may be anything.
+fn text_roots(out: &mut String, owners: &Owners, report: &OwnersReport<'_>) {
+    if !report.sees_roots {
+        let _ = writeln!(out, "Statics and thread-locals cannot be seen in this binary.");
+    } else if owners.roots.is_empty() {
+        let _ = writeln!(out, "No static or thread-local of this binary's crates holds heap memory.");
+    } else {
+        let _ = writeln!(out, "Statics and thread-locals that hold heap memory");
+    }
+    for root in owners.roots.iter().take(report.rows) {
+        let _ = writeln!(out, "  {} ({})", printable(&root.name), kind(root).replace('_', "-"));
+        let name = short(&root.type_name);
+        let path = if root.path.is_empty() { &name } else { &root.path };
+        let _ = writeln!(out, "    {}", printable(path));
+    }
+    if owners.roots.len() > report.rows {
+        let _ = writeln!(out, "  and {} more (--top 0 shows all)", owners.roots.len() - report.rows);
+    }
 }
 
 fn text_owners(out: &mut String, name: &str, owners: &Owners, report: &OwnersReport<'_>) {
@@ -207,8 +230,8 @@ fn text_cycles(out: &mut String, cycles: &[Cycle]) {
 /// Graphviz: owners and roots around the type, one node a type.
 pub fn dot(report: &OwnersReport<'_>) -> String {
     let mut out = String::from("digraph owners {\n  rankdir=LR;\n  node [shape=box, fontname=\"monospace\"];\n");
-    let target = report.type_name.unwrap_or("cycles");
     if let Some(owners) = report.owners {
+        let target = report.type_name.unwrap_or("heap memory");
         let _ = writeln!(out, "  {} [style=bold];", quoted(target));
         for root in &owners.roots {
             let _ = writeln!(

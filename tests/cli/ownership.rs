@@ -178,3 +178,20 @@ fn owners_roots_and_cycles() {
         assert!(dot.starts_with("digraph owners {") && dot.contains("\"warehouse::holders::Pool\" -> "), "{dot}");
     }
 }
+
+/// Without a type: whatever holds heap memory for the life of the program or of a thread.
+#[test]
+fn roots_of_every_type() {
+    let dir = tempfile::tempdir().unwrap();
+    let binary = unpack("release", dir.path());
+    let binary = binary.to_str().unwrap();
+    let value = json("owners", &["owners", binary, "--roots", "--json"]);
+    let names: Vec<&str> = value["roots"].as_array().unwrap().iter().map(|root| root["static"].as_str().unwrap()).collect();
+    for name in ["warehouse::holders::SCRATCH", "warehouse::holders::TENANTS"] {
+        assert!(names.contains(&name), "{names:?}");
+    }
+    assert!(names.iter().all(|name| !name.starts_with("std::") && !name.starts_with("core::")), "{names:?}");
+    assert_eq!(value["cycles"].as_array().unwrap().len(), 0);
+    let text = stdout(&["owners", binary, "--roots"]);
+    assert!(text.starts_with("Statics and thread-locals that hold heap memory\n  warehouse::holders::"), "{text}");
+}

@@ -1,6 +1,7 @@
 //! Who holds a type: every owner with its shortest path, and the statics and thread-locals at the roots.
 
-use super::{Edge, EdgeKind, Graph, NodeId, library, short};
+use super::library::{self, Holding};
+use super::{Edge, EdgeKind, Graph, NodeId, short};
 use crate::binary::type_name;
 use hashbrown::HashMap;
 use rustc_hash::FxBuildHasher;
@@ -184,6 +185,19 @@ impl Graph<'_> {
         result.owners = fold(owners);
         result.roots = roots.into_iter().map(|(root, _)| root).collect();
         result
+    }
+
+    /// Every static and thread-local of the program and its dependencies that holds heap memory, with the way to the
+    /// nearest type that has some, and how many of the standard library do.
+    pub fn heap_roots(&self) -> (Owners, usize) {
+        let has_memory = |&node: &NodeId| {
+            let holding = library::holding(self.name(node)).map(|(holding, _)| holding);
+            matches!(holding, Some(Holding::Boxed | Holding::Counted | Holding::Weak | Holding::Elements | Holding::Block))
+        };
+        let targets: Vec<NodeId> = self.ids().filter(has_memory).collect();
+        let roots = self.roots(&Ways::to(self, &targets)).into_iter().map(|(root, _)| root);
+        let (library, roots): (Vec<Root>, Vec<Root>) = roots.partition(|root| library::is_standard(&root.name));
+        (Owners { roots, ..Owners::default() }, library.len())
     }
 
     /// Every static and thread-local that reaches a target of `ways`, by name, with the node of its type.

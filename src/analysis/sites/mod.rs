@@ -20,7 +20,11 @@ use crate::analysis::ownership::rule::{Owns, Via};
 pub use crate::binary::catalogue::SiteKind;
 use crate::binary::facts::{Level, OwnershipFacts};
 pub use crate::binary::type_name;
+use crate::binary::types::{TypeId, TypeKind};
+use crate::model::role::crate_of;
 use frames::{Standing, standings};
+use hashbrown::HashSet;
+use rustc_hash::FxBuildHasher;
 pub use source::SourceText;
 
 /// A place where drop glue is skipped.
@@ -120,7 +124,7 @@ pub fn sites_with(graph: &Graph<'_>, sources: &[SourceText]) -> Sites {
         add(&mut found, site);
     }
     source::find(graph, &standings, sources, &mut found);
-    fields(graph, &mut found);
+    fields(graph, &standings, &mut found);
     for site in &mut found {
         if site.cleared.is_none() && site.owns == Owns::No {
             site.cleared = Some(harmless(site));
@@ -193,13 +197,15 @@ pub(crate) fn owns(graph: &Graph<'_>, kind: SiteKind, type_name: &str, arguments
 }
 
 /// Fields of type `ManuallyDrop<T>` in user types without a `Drop` implementation: nothing drops them.
-fn fields(graph: &Graph<'_>, found: &mut Vec<Site>) {
+fn fields(graph: &Graph<'_>, standings: &[Standing], found: &mut Vec<Site>) {
     let facts = graph.facts;
     if facts.level != Level::Types {
         return;
     }
     let types = &facts.types;
-    for id in types.ids() {
+    let crates = user_crates(facts, standings);
+    let is_structure = |&id: &TypeId| types.kind(id) == TypeKind::Struct;
+    for id in types.ids().filter(is_structure) {
         for member in types.members(id) {
             let Some(target) = member.target else { continue };
             if !types.short_name(target).starts_with("ManuallyDrop<") {
@@ -208,10 +214,9 @@ fn fields(graph: &Graph<'_>, found: &mut Vec<Site>) {
             let (owner, field) = (types.name(id), types.texts.get(member.label));
             let inside = types.name(target);
             let Some(&inner) = type_name::type_arguments(&inside).first() else { continue };
-            let is_user =
-                types.kind(id) == crate::binary::types::TypeKind::Struct && is_user_type(facts, &owner) && !owner.contains("{closure");
-            let owns = graph.owns(inner);
-            if !is_user || !owns.is_yes() {
+            let is_user = crate_of(&owner).is_some_and(|krate| crates.contains(krate)) && !owner.contains("{closure");
+            let owns = if is_user { graph.owns(inner) } else { continue };
+            if !owns.is_yes() {
                 continue;
             }
             let base = type_name::base(&owner).to_owned();
@@ -240,16 +245,8 @@ fn fields(graph: &Graph<'_>, found: &mut Vec<Site>) {
     }
 }
 
-/// Whether a type belongs to a crate that has user functions.
-fn is_user_type(facts: &OwnershipFacts, name: &str) -> bool {
-    let Some(krate) = crate::model::role::crate_of(name) else { return false };
-    facts.names.iter().any(|function| {
-        function.path.starts_with(krate)
-            && function.path[krate.len()..].starts_with("::")
-            && crate::model::role::role_of(&function.path, function.file.as_deref(), None) == crate::model::role::Role::User
-            && !function
-                .directory
-                .as_deref()
-                .is_some_and(|directory| directory.contains("/registry/src/") || directory.contains("/git/checkouts/"))
-    })
+/// The crates that have functions of the program's own.
+fn user_crates<'f>(facts: &'f OwnershipFacts, standings: &[Standing]) -> HashSet<&'f str, FxBuildHasher> {
+    let users = facts.names.iter().zip(standings).filter(|(_, standing)| **standing == Standing::User);
+    users.filter_map(|(function, _)| Some(function.path.split_once("::")?.0)).collect()
 }
