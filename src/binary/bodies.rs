@@ -213,7 +213,7 @@ impl Functions {
     /// Reads one function in full; `None` when its unit is damaged.
     pub fn load(&mut self, units: &Units<'_>, types: &TypeTable, entry: EntryOffset) -> Option<Body> {
         let plan = units.plan_of(entry)?;
-        let unit = units.load(plan)?;
+        let unit = units.cached(plan)?;
         let mut entries = unit.entries_raw(Some(UnitOffset((entry - plan.start) as usize))).ok()?;
         let mut body = Body { entry, name: self.name(units, types, entry), ..Body::default() };
         // A damaged body ends where the damage is.

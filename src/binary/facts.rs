@@ -433,8 +433,7 @@ impl Reader<'_, '_> {
                 }
                 let Some(body) = self.functions.load(self.units, self.types, entry) else { continue };
                 self.name_by_symbol(&body);
-                let name = &self.functions.names[body.name as usize];
-                if !name.arguments.is_empty() || !body.locals.is_empty() {
+                if !self.functions.names[body.name as usize].arguments.is_empty() {
                     targets.extend(body.ranges.first().map(|range| range.0));
                 }
                 let function = self.with_code(body);
@@ -573,9 +572,11 @@ impl Reader<'_, '_> {
                 }
                 let place = self.functions.at(address).filter(|place| place.start == address);
                 let name = place.map(|place| self.functions.name(self.units, self.types, place.entry));
-                let path = match name {
-                    Some(name) => self.functions.names[name as usize].path.clone(),
-                    None => self.symbol_name(address).path,
+                // Line tables name functions without their path: the symbol has it.
+                let known = name.map(|name| &self.functions.names[name as usize].path).filter(|path| path.contains("::"));
+                let path = match known.cloned().unwrap_or_else(|| self.symbol_name(address).path) {
+                    path if path.is_empty() => name.map(|name| self.functions.names[name as usize].path.clone()).unwrap_or_default(),
+                    path => path,
                 };
                 Callee { address, path, destroys, name, function, never_returns }
             })

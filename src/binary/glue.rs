@@ -140,6 +140,11 @@ fn is_destructor(name: &[u8]) -> bool {
     (name.starts_with(b"_ZN") || name.starts_with(b"_R")) && PARTS.iter().any(|part| memchr::memmem::find(name, part).is_some())
 }
 
+/// Whether a function with this demangled path gives memory back to the global heap.
+pub fn deallocates(path: &str) -> bool {
+    is_deallocation(path.rsplit("::").next().unwrap_or(path).as_bytes())
+}
+
 /// Functions that give memory back to the global heap: Rust's, jemalloc's, mimalloc's and C's, with the usual prefixes.
 fn is_deallocation(name: &[u8]) -> bool {
     const ENDS: [&str; 14] = [

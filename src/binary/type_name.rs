@@ -221,13 +221,27 @@ fn is_word(c: char) -> bool {
     c.is_alphanumeric() || c == '_' || c == '\''
 }
 
-/// The spelling for people: the global allocator, which is in every name, is left out.
+/// The spelling for people: the global allocator, which is in every name, is left out, and a blank stands behind every
+/// comma, also in the names of symbols.
 pub fn display(name: &str) -> Cow<'_, str> {
-    const GLOBAL: &str = ", alloc::alloc::Global";
-    if !name.contains(GLOBAL) {
+    const GLOBAL: &str = ", alloc::alloc::Global>";
+    let is_dense = |name: &str| name.as_bytes().windows(2).any(|pair| pair[0] == b',' && !b" )>".contains(&pair[1]));
+    if !name.contains(GLOBAL) && !is_dense(name) {
         return Cow::Borrowed(name);
     }
-    Cow::Owned(name.replace(", alloc::alloc::Global>", ">"))
+    let plain = name.replace(GLOBAL, ">");
+    if !is_dense(&plain) {
+        return Cow::Owned(plain);
+    }
+    let mut out = String::with_capacity(plain.len() + 8);
+    let mut chars = plain.chars().peekable();
+    while let Some(c) = chars.next() {
+        out.push(c);
+        if c == ',' && chars.peek().is_some_and(|next| ![' ', ')', '>'].contains(next)) {
+            out.push(' ');
+        }
+    }
+    Cow::Owned(out)
 }
 
 /// The element or pointee of a reference, slice or raw pointer name: `&mut [T]` gives `&mut ` and `[T]`.
@@ -292,6 +306,8 @@ mod tests {
             display("alloc::vec::Vec<alloc::vec::Vec<u8, alloc::alloc::Global>, alloc::alloc::Global>"),
             "alloc::vec::Vec<alloc::vec::Vec<u8>>"
         );
+        assert_eq!(display("(i16,alloc::string::String)"), "(i16, alloc::string::String)");
+        assert_eq!(display("(a::B,)"), "(a::B,)");
     }
 
     proptest::proptest! {

@@ -55,7 +55,9 @@ pub fn run(args: OwnersArgs, _context: &Context) -> anyhow::Result<Outcome> {
         Some(name) => Some(graph.owners(name)),
         None if args.roots => {
             let (owners, library) = graph.heap_roots();
-            notes.extend((library > 0).then(|| format!("{library} statics and thread-locals of the standard library hold heap memory too.")));
+            notes.extend(
+                (library > 0).then(|| format!("{library} statics and thread-locals of the standard library hold heap memory too.")),
+            );
             Some(owners)
         }
         None => None,

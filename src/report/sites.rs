@@ -139,14 +139,14 @@ pub fn text(report: &SitesReport<'_>) -> String {
         }
     };
     for site in mine.iter().take(report.rows) {
-        one(&mut out, site);
+        one(&mut out, site, report);
     }
     if mine.len() > report.rows {
         let _ = writeln!(out, "and {} more (--top 0 shows all)", mine.len() - report.rows);
     }
     if report.dependencies {
         for site in &others {
-            one(&mut out, site);
+            one(&mut out, site, report);
         }
     }
     counts(&mut out, report, &others);
@@ -156,7 +156,7 @@ pub fn text(report: &SitesReport<'_>) -> String {
     out
 }
 
-fn one(out: &mut String, site: &Site) {
+fn one(out: &mut String, site: &Site, report: &SitesReport<'_>) {
     let place = match (&site.file, site.line) {
         (Some(file), Some(line)) => format!("{file}:{line}"),
         (Some(file), None) => file.clone(),
@@ -187,6 +187,9 @@ fn one(out: &mut String, site: &Site) {
         (SiteKind::ArenaStr | SiteKind::ArenaCopy, _) => format!("`{element}` in an arena"),
     };
     let _ = writeln!(out, "  {:<20}{}", site.kind.word(), printable(&what));
+    if report.debug_info == "names" && site.tier == 2 {
+        let _ = writeln!(out, "  {:<20}or a type of the same layout: linkers fold the glue of such types under one name", "its type");
+    }
     match &site.owns {
         Owns::Yes(via) => drop(writeln!(out, "  {:<20}{}", "owns heap", printable(&via.text()))),
         Owns::Maybe(reason) => drop(writeln!(out, "  {:<20}maybe: {}", "owns heap", printable(reason))),
@@ -219,6 +222,13 @@ fn counts(out: &mut String, report: &SitesReport<'_>, others: &[&Site]) {
         cleared.len() - owning,
         report.sites.containers_dropped
     );
+    if report.sites.containers_untold > 0 {
+        let _ = writeln!(
+            out,
+            "Cannot tell: {} containers that leave a function without a drop that symbols or line tables show; it may be inlined. Rebuild with debug = 2.",
+            report.sites.containers_untold
+        );
+    }
     if !others.is_empty() && !report.dependencies {
         let _ = writeln!(out, "{} more in dependencies (--dependencies shows them).", others.len());
     }

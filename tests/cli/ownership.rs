@@ -193,5 +193,6 @@ fn roots_of_every_type() {
     assert!(names.iter().all(|name| !name.starts_with("std::") && !name.starts_with("core::")), "{names:?}");
     assert_eq!(value["cycles"].as_array().unwrap().len(), 0);
     let text = stdout(&["owners", binary, "--roots"]);
-    assert!(text.starts_with("Statics and thread-locals that hold heap memory\n  warehouse::holders::"), "{text}");
+    assert!(text.starts_with("Statics and thread-locals that hold heap memory\n  warehouse::"), "{text}");
+    assert!(text.contains("  warehouse::holders::TENANTS (static)\n"), "{text}");
 }

@@ -47,6 +47,8 @@ pub fn standing(name: &FunctionName) -> Standing {
         return Standing::Library; // generated in the user's crate for `#[global_allocator]`
     }
     match role_of(&name.path, file.as_deref(), None) {
+        // Without a file the crate's name is all there is to go by.
+        Role::User if file.is_none() && crate_of(&name.path).is_some_and(bodies::is_library_crate) => Standing::Library,
         Role::User => Standing::User,
         Role::Dependency if crate_of(&name.path).is_some_and(bodies::is_library_crate) => Standing::Library,
         Role::Dependency => Standing::Dependency,

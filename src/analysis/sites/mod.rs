@@ -80,6 +80,8 @@ pub struct Sites {
     pub sites: Vec<Site>,
     /// Containers in an arena whose elements own heap memory, that every way out drops or moves on.
     pub containers_dropped: usize,
+    /// Containers of which symbols and line tables do not tell whether they are dropped.
+    pub containers_untold: usize,
 }
 
 impl Site {
@@ -119,7 +121,7 @@ pub fn sites_with(graph: &Graph<'_>, sources: &[SourceText]) -> Sites {
     let standings = standings(facts);
     let mut found = calls::find(graph, &standings);
     let walked = paths::find(graph, &standings);
-    let mut result = Sites { containers_dropped: walked.dropped, ..Sites::default() };
+    let mut result = Sites { containers_dropped: walked.dropped, containers_untold: walked.untold, ..Sites::default() };
     for site in walked.sites {
         add(&mut found, site);
     }

@@ -12,11 +12,15 @@
 //! | to a callee | a called function that holds it and does not make it; judged there |
 //! | into another value | a variable of a type that holds it by value, and no slice of its elements |
 
+mod holders;
+mod moved;
+mod untold;
+
 use super::calls::{Place, places};
 use super::frames::{Standing, chain, function_name};
 use super::{LineOf, Site};
+use crate::analysis::ownership::Graph;
 use crate::analysis::ownership::rule::Owns;
-use crate::analysis::ownership::{EdgeKind, Graph, NodeId, library};
 use crate::analysis::walk::{self, Stops};
 use crate::binary::bodies::{self, FunctionName, Inlined};
 use crate::binary::catalogue::{self, SiteKind};
@@ -25,9 +29,10 @@ use crate::binary::facts::{Function, Level, OwnershipFacts};
 use crate::binary::glue;
 use crate::binary::type_name;
 use crate::binary::types::{TypeId, TypeKind};
-use hashbrown::{HashMap, HashSet};
+use hashbrown::HashSet;
+use holders::Holders;
+use moved::{Moved, moved};
 use rustc_hash::FxBuildHasher;
-use std::cell::RefCell;
 use std::collections::BTreeMap;
 
 /// What the walks found.
@@ -37,6 +42,8 @@ pub struct Found {
     pub sites: Vec<Site>,
     /// Containers that every way drops.
     pub dropped: usize,
+    /// Containers that may be dropped where nothing shows it: see [`untold`].
+    pub untold: usize,
 }
 
 /// A container that a function holds.
@@ -64,7 +71,7 @@ struct Known {
     subjects: Vec<Option<String>>,
     /// By type: it is a container in an arena.
     arena: Vec<bool>,
-    /// By type: keys of the containers that it holds directly in its fields, where it is a struct of a crate's own.
+    /// By type: names of the containers that it holds directly in its fields, where it is a struct of a crate's own.
     inside: Vec<Vec<String>>,
 }
 
@@ -117,6 +124,10 @@ pub fn find(graph: &Graph<'_>, standings: &[Standing]) -> Found {
             let Some(ways) = walk::ways(facts, function, &starts, &stops) else { continue };
             if !ways.leaves {
                 found.dropped += usize::from(ways.complete);
+                continue;
+            }
+            if untold::is_untold(facts, function, &starts, &stops, index, key, &held) {
+                found.untold += 1;
                 continue;
             }
             let element = elements.first().copied().unwrap_or(&container.type_name).to_owned();
@@ -239,11 +250,12 @@ fn containers(graph: &Graph<'_>, known: &Known, standings: &[Standing], function
         if standings[name_id as usize] == Standing::Library {
             continue;
         }
-        for key in known.inside[local.type_id.index()].iter().cloned() {
+        for name in &known.inside[local.type_id.index()] {
+            let key = type_name::key(name);
             let by_itself = found.get(&key).is_some_and(|held| held.inside.is_empty());
             let held = found.entry(key.clone()).or_default();
             if !by_itself {
-                held.type_name = key;
+                held.type_name.clone_from(name);
                 if !held.inside.contains(&local.type_id) {
                     held.inside.push(local.type_id);
                 }
@@ -524,127 +536,6 @@ fn frames_that_lose(facts: &OwnershipFacts, standings: &[Standing], function: &F
     frames.into_iter().filter(|(frame, _)| takers.contains(frame) || !passed.contains(frame)).collect()
 }
 
-/// Why the way that leaves is fine.
-#[derive(Clone, Debug, PartialEq, Eq)]
-enum Moved {
-    /// It is said.
-    Because(String),
-    /// It is judged elsewhere and not listed twice.
-    Silently,
-}
-
-fn moved(
-    graph: &Graph<'_>,
-    holders: &Holders,
-    held: &[BTreeMap<String, Held>],
-    index: usize,
-    key: &str,
-    container: &Held,
-    frame: Option<u32>,
-) -> Option<Moved> {
-    let facts = graph.facts;
-    let function = &facts.functions[index];
-    let name_id = frame.map_or(function.body.name, |frame| function.body.inlined[frame as usize].name);
-    let name = &facts.names[name_id as usize];
-    let is_or_holds = |id| {
-        let returned = facts.types.name(id);
-        type_name::key(&returned) == key || holders.holds(graph, &returned, key)
-    };
-    if name.returns.is_some_and(is_or_holds) {
-        return Some(Moved::Silently); // moved to the caller, judged there
-    }
-    if consumed(facts, function, key) {
-        return Some(Moved::Because("consumed by its iterator (`into_iter`)".to_owned()));
-    }
-    if let Some(callee) = taken(graph, held, index, key, container) {
-        return Some(callee);
-    }
-    if facts.level != Level::Types && returned_to_caller(facts, held, index, key, container) {
-        return Some(Moved::Silently);
-    }
-    if facts.level == Level::Types && !has_slice(graph, function, key, name.returns) {
-        // By value, or behind a reference: `self.batches.push(rows)`.
-        let into = function.body.locals.iter().filter(|local| !container.inside.contains(&local.type_id)).find_map(|local| {
-            let name = facts.types.name(local.type_id);
-            let holder = name.strip_prefix("&mut ").unwrap_or(&name);
-            (!holder.starts_with("core::mem::")
-                && !holder.starts_with("core::option::Option<")
-                && container.inside.iter().all(|&inside| facts.types.name(inside) != holder)
-                && holders.holds(graph, holder, key))
-            .then(|| holder.to_owned())
-        });
-        if let Some(into) = into {
-            return Some(Moved::Because(format!("moved into a `{}`, which holds it by value", type_name::display(&into))));
-        }
-    }
-    None
-}
-
-/// `IntoIter` of the same elements: a variable, glue, or an inlined `into_iter`.
-fn consumed(facts: &OwnershipFacts, function: &Function, key: &str) -> bool {
-    let iterator = key.replacen("::Vec<", "::IntoIter<", 1);
-    let is_iterator = |name: &str| type_name::key(name) == iterator;
-    function
-        .body
-        .locals
-        .iter()
-        .any(|local| facts.types.short_name(local.type_id).starts_with("IntoIter<") && is_iterator(&facts.types.name(local.type_id)))
-        || function.body.inlined.iter().any(|inlined| {
-            let name = &facts.names[inlined.name as usize];
-            type_name::base(&name.name) == "drop_in_place" && glue::subject_of(&name.name).is_some_and(|subject| is_iterator(&subject))
-                || type_name::base(&name.name) == "into_iter"
-                    && name.path.contains("bumpalo::collections::vec::Vec as")
-                    && name.arguments.first().is_none_or(|argument| key.ends_with(&format!("<{}>", type_name::key(&argument.name))))
-        })
-        || called(facts, function).any(|callee| callee.destroys.as_deref().is_some_and(is_iterator))
-}
-
-fn called<'f>(facts: &'f OwnershipFacts, function: &'f Function) -> impl Iterator<Item = &'f crate::binary::facts::Callee> {
-    function.code.iter().flat_map(|code| &code.steps).filter_map(|step| match step.flow {
-        Flow::Call(Some(target)) | Flow::Jump(Some(target)) => walk::callee(facts, target),
-        _ => None,
-    })
-}
-
-/// A called function that holds the container without making it: it was moved there, and is judged there.
-fn taken(graph: &Graph<'_>, held: &[BTreeMap<String, Held>], index: usize, key: &str, container: &Held) -> Option<Moved> {
-    let facts = graph.facts;
-    let function = &facts.functions[index];
-    for callee in called(facts, function) {
-        let Some(at) = callee.function.map(|at| at as usize).filter(|&at| at != index) else { continue };
-        let Some(other) = held[at].get(key) else { continue };
-        let by_value = other.variables.iter().any(|&(frame, _, is_parameter)| frame.is_none() && is_parameter);
-        let untold = facts.level != Level::Types && other.made.is_empty() && !container.made.is_empty();
-        if by_value || untold {
-            return Some(Moved::Silently);
-        }
-    }
-    None
-}
-
-/// Without types: a caller holds the container too and does not make it, so this function, which makes it, returns it.
-fn returned_to_caller(facts: &OwnershipFacts, held: &[BTreeMap<String, Held>], index: usize, key: &str, container: &Held) -> bool {
-    if container.made.is_empty() {
-        return false;
-    }
-    let Some(start) = facts.functions[index].body.ranges.first().map(|range| range.0) else { return false };
-    facts.functions.iter().enumerate().any(|(at, function)| {
-        at != index
-            && held[at].get(key).is_some_and(|other| other.made.is_empty())
-            && called(facts, function).any(|callee| callee.address == start)
-    })
-}
-
-/// A variable or result that is, or holds, a slice of the container's elements: what freezing gives.
-fn has_slice(graph: &Graph<'_>, function: &Function, key: &str, returns: Option<TypeId>) -> bool {
-    let facts = graph.facts;
-    let Some(element) = key.split_once('<').and_then(|(_, rest)| rest.strip_suffix('>')) else { return false };
-    let slices = [format!("&[{element}]"), format!("&mut [{element}]")];
-    let is_slice = |id| slices.contains(&type_name::key(&facts.types.name(id)));
-    let holds_slice = |id| is_slice(id) || facts.types.members(id).iter().filter_map(|member| member.target).any(is_slice);
-    function.body.locals.iter().any(|local| is_slice(local.type_id)) || returns.is_some_and(holds_slice)
-}
-
 /// The line of a site: where a slice of the elements is declared behind the container; else the container's own line.
 fn line(facts: &OwnershipFacts, function: &Function, held: &Held, frame: Option<u32>, lines: Vec<u32>, element: &str) -> (u32, LineOf) {
     let own = lines.iter().copied().filter(|&line| line != 0).min().unwrap_or(0);
@@ -674,56 +565,4 @@ fn line(facts: &OwnershipFacts, function: &Function, held: &Held, frame: Option<
     }
     let name = frame.map_or(function.body.name, |frame| function.body.inlined[frame as usize].name);
     (facts.names[name as usize].line, LineOf::Function)
-}
-
-/// Types that hold a container by value, by key of the container.
-struct Holders {
-    holders: HashMap<NodeId, Vec<NodeId>, FxBuildHasher>,
-    /// By container: everything that holds it.
-    reached: RefCell<HashMap<NodeId, HashSet<NodeId, FxBuildHasher>, FxBuildHasher>>,
-}
-
-impl Holders {
-    fn new(graph: &Graph<'_>) -> Self {
-        let mut holders: HashMap<NodeId, Vec<NodeId>, FxBuildHasher> = HashMap::default();
-        for node in graph.ids() {
-            for edge in graph.edges(node).iter().filter(|edge| matches!(edge.kind, EdgeKind::Inline | EdgeKind::Boxed | EdgeKind::Element))
-            {
-                holders.entry(edge.to).or_default().push(node);
-            }
-        }
-        Holders { holders, reached: RefCell::default() }
-    }
-
-    /// Keys of the containers that a struct of a crate's own holds directly in its fields.
-    fn inside(&self, graph: &Graph<'_>, outer: NodeId) -> Vec<String> {
-        let name = graph.name(outer);
-        if library::is_standard(name) || library::holding(name).is_some() || name.starts_with("bumpalo::") || name.contains("{closure_env")
-        {
-            return Vec::new();
-        }
-        let fields = graph.edges(outer).iter().filter(|edge| edge.kind == EdgeKind::Inline).map(|edge| graph.name(edge.to));
-        fields.filter(|field| catalogue::arena_elements(field).is_some()).map(type_name::key).collect()
-    }
-
-    /// Whether `outer` holds the container with this key: by value, in a box or as elements of a collection.
-    fn holds(&self, graph: &Graph<'_>, outer: &str, key: &str) -> bool {
-        /// Types around a container that are looked at.
-        const MOST: usize = 4096;
-        let (Some(outer), Some(inner)) = (graph.find(outer), graph.find(key)) else { return false };
-        let mut reached = self.reached.borrow_mut();
-        let all = reached.entry(inner).or_insert_with(|| {
-            let mut seen: HashSet<NodeId, FxBuildHasher> = HashSet::default();
-            let mut queue = vec![inner];
-            while let Some(at) = queue.pop() {
-                for &holder in self.holders.get(&at).into_iter().flatten() {
-                    if seen.len() < MOST && seen.insert(holder) {
-                        queue.push(holder);
-                    }
-                }
-            }
-            seen
-        });
-        all.contains(&outer)
-    }
 }
