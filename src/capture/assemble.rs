@@ -225,6 +225,7 @@ impl Gathered {
         let first = &group.sources[0];
         let unix_ms = first.name.unix_ms.unwrap_or(0);
         let mut snapshot = Snapshot::empty(&first.name.stem, unix_ms, TimeSource::Name);
+        snapshot.at_exit = first.name.at_exit;
         let mut heap: Option<(Profile, Identity)> = None;
         let mut memory_identity: Option<Identity> = None;
         let mut pids = Identity::of_pid(first.name.sequence.map(|s| s.pid));
@@ -689,6 +690,9 @@ fn describe(
             }
             Err(message) => notices.push(Notice::new(label, message)),
         }
+    }
+    for snapshot in timeline.snapshots.iter_mut().filter(|snapshot| about.exit_dumps.contains(&snapshot.name)) {
+        snapshot.at_exit = true;
     }
     let last = |get: fn(&Snapshot) -> Option<String>| timeline.snapshots.iter().rev().find_map(get);
     let base = |path: &str| path.rsplit('/').next().unwrap_or(path).trim_end_matches(" (deleted)").to_owned();

@@ -137,9 +137,7 @@ impl Description {
         set("jemalloc_version", self.jemalloc_version.clone().map(Value::from));
         set("malloc_conf", self.malloc_conf.clone().map(Value::from));
         set("modules", Some(modules.into()));
-        let mut text = serde_json::to_vec_pretty(&Value::Object(map)).unwrap_or_default();
-        text.push(b'\n');
-        text
+        pretty(map)
     }
 
     /// Whether an earlier `capture.json` is of the same process. Without any identity in it, it
@@ -152,6 +150,13 @@ impl Description {
             && same("start_ticks", self.start_ticks)
             && earlier.get("boot_id").and_then(Value::as_str).is_none_or(boot)
     }
+}
+
+/// The text of a `capture.json`.
+pub fn pretty(map: Map<String, Value>) -> Vec<u8> {
+    let mut text = serde_json::to_vec_pretty(&Value::Object(map)).unwrap_or_default();
+    text.push(b'\n');
+    text
 }
 
 /// When a process that started `ticks` after boot started on the calendar.

@@ -34,6 +34,7 @@ mod metrics;
 mod name;
 mod source;
 
+use crate::model::snapshot::Part;
 use crate::model::timeline::Timeline;
 use crate::origin::Notice;
 use std::fmt;
@@ -60,6 +61,34 @@ pub struct Opened {
     /// Capture directories among the inputs, as given.
     pub directories: Vec<PathBuf>,
 }
+
+impl Opened {
+    /// Takes the dump that was written as the process ended out of a series: what the program frees on its way out would
+    /// look like memory that comes and goes. Where too few dumps remain it stays. Either is said.
+    pub fn without_exit_dump(&mut self) {
+        let snapshots = &mut self.timeline.snapshots;
+        let dumps = snapshots.iter().filter(|snapshot| snapshot.heap.is_some()).count();
+        let Some(at) = snapshots.iter().rposition(|snapshot| snapshot.heap.is_some()).filter(|&at| snapshots[at].at_exit) else { return };
+        let file = snapshots[at].file(Part::Heap).unwrap_or(&snapshots[at].name).to_owned();
+        if dumps <= FEWEST_DUMPS {
+            let message = "was written as the process ended: what the program frees on its way out is missing in it";
+            self.notices.push(Notice::new(file, message));
+            return;
+        }
+        let message = "was written as the process ended and is left out, because what the program frees on its way out is missing in it; \
+                       `heaptriage top` shows what it never freed";
+        self.notices.push(Notice::new(file, message));
+        let snapshot = &mut snapshots[at];
+        snapshot.heap = None;
+        snapshot.files.retain(|(part, _)| *part != Part::Heap);
+        if snapshot.files.is_empty() {
+            snapshots.remove(at);
+        }
+    }
+}
+
+/// Dumps that a comparison needs.
+const FEWEST_DUMPS: usize = 2;
 
 /// Nothing usable in the inputs.
 #[derive(Debug)]

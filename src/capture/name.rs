@@ -19,6 +19,8 @@ pub struct Name {
     pub unix_ms: Option<i64>,
     /// Process and sequence number, where jemalloc made the name.
     pub sequence: Option<Sequence>,
+    /// jemalloc wrote it as the process ended (`prof_final`).
+    pub at_exit: bool,
 }
 
 /// `<prefix>.<pid>.<seq>.<letter>[<n>].heap`, jemalloc `src/prof_sys.c`.
@@ -78,7 +80,8 @@ pub fn parse(file: &str) -> Name {
     strip(&mut end, &COMPRESSIONS);
     strip(&mut end, &SUFFIXES);
     let stem = &file[..end];
-    Name { stem: stem.to_owned(), unix_ms: time(stem), sequence: sequence(stem) }
+    let sequence = sequence(stem);
+    Name { stem: stem.to_owned(), unix_ms: time(stem), sequence, at_exit: sequence.is_some() && stem.ends_with(".f") }
 }
 
 /// A time anywhere in the stem: the digits of a Unix time, or a date.
@@ -158,6 +161,7 @@ mod tests {
         assert_eq!(parse("p.4026531836.14650.9.i8.heap.zst").sequence, Some(Sequence { pid: 14650, number: 9 }));
         assert_eq!(parse("p.1.2.f.heap").sequence, Some(Sequence { pid: 1, number: 2 }));
         assert_eq!(parse("p.1.2.x3.heap").sequence, None);
+        assert_eq!(["p.1.2.f.heap.gz", "p.1.2.f1.heap", "a.f.heap"].map(|name| parse(name).at_exit), [true, false, false]);
         assert_eq!(parse("a.f.heap").sequence, None);
         assert_eq!(parse("p.14650.8.u0.heap").unix_ms, None);
     }

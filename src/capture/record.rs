@@ -210,6 +210,8 @@ struct Recording<'a> {
     last_stem: u64,
     last_reading: Option<Instant>,
     last_dump: Option<SystemTime>,
+    /// The stem of the dump that the process wrote as it ended.
+    exit_dump: Option<u64>,
     last_failure: Option<Instant>,
     /// Trouble already told.
     told: BTreeSet<String>,
@@ -253,6 +255,7 @@ impl<'a> Recording<'a> {
             last_stem: stems(store.path()).last().copied().unwrap_or(0),
             last_reading: None,
             last_dump: None,
+            exit_dump: None,
             last_failure: None,
             told: BTreeSet::new(),
             snapshots: 0,
@@ -384,6 +387,7 @@ impl<'a> Recording<'a> {
             Ok(()) => {
                 self.dumps += 1;
                 self.last_dump = Some(dump.modified);
+                self.exit_dump = self.exit_dump.or(is_final.then_some(stem));
             }
             Err(error) => {
                 self.lost += 1;
@@ -581,6 +585,12 @@ impl<'a> Recording<'a> {
         // What the process wrote on its way out (prof_final).
         if self.watch.is_some() && matches!(end, End::Ended | End::Replaced) {
             self.take_dumps();
+        }
+        if let Some(stem) = self.exit_dump {
+            let mut about = earlier_description(self.store.path()).unwrap_or_default();
+            about.insert("exit_dumps".to_owned(), vec![stem.to_string()].into());
+            let written = self.store.put(describe::FILE, &describe::pretty(about));
+            self.keep(written);
         }
         if let Some(watch) = &self.watch {
             let unfinished: Vec<(String, u64)> = watch.unfinished().map(|(path, length)| (path.display().to_string(), length)).collect();

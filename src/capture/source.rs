@@ -45,7 +45,7 @@ pub fn find(inputs: &[PathBuf]) -> Found {
     let mut found = Found::default();
     for input in inputs {
         if input.as_os_str() == "-" {
-            let name = Name { stem: "<stdin>".into(), unix_ms: None, sequence: None };
+            let name = Name { stem: "<stdin>".into(), unix_ms: None, sequence: None, at_exit: false };
             found.sources.push(Source {
                 path: None,
                 label: "<stdin>".into(),

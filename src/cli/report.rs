@@ -113,6 +113,7 @@ pub fn triaged_with(
     let (mut suppressions, remarks) = suppress.load()?;
     let mut opened = capture::open(inputs, &OpenOptions { threads: for_page, ..OpenOptions::default() })?;
     time.apply(&mut opened.timeline)?;
+    opened.without_exit_dump();
     if let Some(name) = counter {
         let known: Vec<&str> = opened.timeline.counters.iter().map(|c| c.name.as_str()).collect();
         anyhow::ensure!(

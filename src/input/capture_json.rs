@@ -29,6 +29,8 @@ pub struct About {
     pub modules: Vec<(String, Option<String>)>,
     /// (name, `cumulative` or `gauge`).
     pub counters: Vec<(String, String)>,
+    /// Stems of the dumps that were written as the process ended.
+    pub exit_dumps: Vec<String>,
     /// `bin`: where the executable is.
     pub bin: Option<String>,
 }
@@ -70,6 +72,7 @@ pub fn parse(text: &[u8]) -> Result<Parsed<About>, ParseError> {
         bin: keys.text("bin"),
         modules: keys.modules(),
         counters: keys.counters(),
+        exit_dumps: keys.stems(),
     };
     Ok(Parsed { value: about, warnings: keys.warnings })
 }
@@ -119,6 +122,11 @@ impl Keys<'_> {
         self.take("modules", "a list of {path, build_id}", read).unwrap_or_default()
     }
 
+    fn stems(&mut self) -> Vec<String> {
+        let read = |value: &Value| value.as_array()?.iter().map(|stem| Some(stem.as_str()?.to_owned())).collect();
+        self.take("exit_dumps", "a list of names", read).unwrap_or_default()
+    }
+
     fn counters(&mut self) -> Vec<(String, String)> {
         let read = |value: &Value| {
             value
@@ -138,13 +146,14 @@ mod tests {
     fn what_is_there_is_taken() {
         let text =
             br#"{"pid": 7, "exe": "indexer", "cmdline": ["a", "b"], "modules": [{"path": "/x", "build_id": "ab"}, {"path": "/y"}, 3],
-            "counters": {"requests": "cumulative"}, "page_size": "4096", "kernel": 6, "future": {}}"#;
+            "counters": {"requests": "cumulative"}, "page_size": "4096", "kernel": 6, "future": {},
+            "exit_dumps": ["1763650000123"]}"#;
         let parsed = parse(text).unwrap();
         let about = parsed.value;
         assert_eq!((about.pid, about.page_size, about.cmdline.as_deref()), (Some(7), Some(4096), Some("a b")));
         assert_eq!(about.modules, [("/x".to_owned(), Some("ab".to_owned())), ("/y".to_owned(), None)]);
         assert_eq!(about.counters, [("requests".to_owned(), "cumulative".to_owned())]);
-        assert_eq!(about.kernel, None);
+        assert_eq!((about.kernel, about.exit_dumps), (None, vec!["1763650000123".to_owned()]));
         assert_eq!(parsed.warnings.len(), 1);
         assert!(sniff(text));
         assert_eq!(parse(b"{\n\"pid\": x}").unwrap_err().position(b"{\n\"pid\": x}").line, 2);

@@ -37,6 +37,8 @@ pub struct Snapshot {
     pub unix_ms: i64,
     /// Where the time comes from.
     pub time_source: TimeSource,
+    /// The dump was written as the process ended: what is freed on the way out is missing in it.
+    pub at_exit: bool,
     /// The dump; its stacks are ids of the timeline's table.
     pub heap: Option<HeapProfile>,
     /// smaps or smaps_rollup.
@@ -77,6 +79,7 @@ impl Snapshot {
             name: name.into(),
             unix_ms,
             time_source,
+            at_exit: false,
             heap: None,
             memory: None,
             stats: None,

@@ -7,6 +7,7 @@
 use crate::analysis::detect::{self, setting};
 use crate::analysis::estimate::Interval;
 use crate::analysis::finding::{Confidence, FrameView, Suspect};
+use crate::analysis::triage::singular;
 use crate::units::{iec, signed_iec};
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -119,7 +120,7 @@ fn level(suspect: &Suspect) -> &'static str {
 /// What it is, how much, why, and what to do; a reviewer sees nothing else.
 fn message(suspect: &Suspect) -> String {
     let growth = suspect.growth;
-    let rate = suspect.rates.first().map_or_else(String::new, |rate| format!(", {} per {}", iec(rate.bytes.estimate), rate.per));
+    let rate = suspect.rates.first().map_or_else(String::new, |rate| format!(", {} per {}", iec(rate.bytes.estimate), singular(&rate.per)));
     let mut text = format!(
         "{}, {} confidence: `{}` grows by {} (95 %: {} to {}){rate}.",
         suspect.kind.word().replace('_', " "),

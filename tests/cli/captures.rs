@@ -181,3 +181,37 @@ fn the_text_report_leads_with_the_conclusion_and_stays_short() {
     assert!(text.contains("add_document") && text.contains("owner:") && text.contains("Wrong if"), "{text}");
     assert!(text.lines().count() <= 120, "{} lines", text.lines().count());
 }
+
+/// As a program ends it frees what it leaked into its own tables: that is not memory that comes and goes.
+#[test]
+fn the_dump_at_exit_is_not_a_fall() {
+    let here = tempfile::tempdir().unwrap();
+    let dumps = [("a", "1795831965000"), ("b", "1795831965500"), ("c", "1795831965000")];
+    let copy = |names: [&str; 3]| {
+        for ((_, dump), name) in dumps.iter().zip(names) {
+            let from = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("fixtures/leaky/release/{dump}.heap.gz"));
+            std::fs::copy(from, here.path().join(name)).unwrap();
+        }
+    };
+    let report = |inputs: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_heaptriage"));
+        let output = command.current_dir(here.path()).args(["report", "--json", "--no-cache"]).args(inputs).output().unwrap();
+        serde_json::from_slice::<Value>(&output.stdout).unwrap()
+    };
+    let said =
+        |report: &Value, words: &str| report["warnings"].as_array().unwrap().iter().any(|w| w["message"].as_str().unwrap().contains(words));
+    let names = ["jeprof.4.1.i1.heap", "jeprof.4.2.i2.heap", "jeprof.4.3.f.heap"];
+    copy(names);
+    let all = report(&names);
+    assert!(said(&all, "was written as the process ended and is left out"), "{all}");
+    assert_eq!((&all["capture"]["snapshots"], &all["verdict"]["kind"]), (&2.into(), &"growth".into()), "{all}");
+    // Too few to do without it.
+    let two = report(&names[1..]);
+    assert!(said(&two, "as the process ended: what the program frees on its way out is missing"), "{two}");
+    // Under a name with a time, the capture says it.
+    std::fs::create_dir(here.path().join("capture")).unwrap();
+    copy(["capture/1795831965000.heap", "capture/1795831965500.heap", "capture/1795831966000.heap"]);
+    std::fs::write(here.path().join("capture/capture.json"), r#"{"pid": 4, "exit_dumps": ["1795831966000"]}"#).unwrap();
+    let capture = report(&["capture"]);
+    assert!(said(&capture, "is left out") && capture["capture"]["snapshots"] == 2, "{capture}");
+}
