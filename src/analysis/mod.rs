@@ -17,6 +17,7 @@ pub mod judge;
 pub mod ledger;
 pub mod lives;
 pub mod memory_owners;
+pub mod one_dump;
 pub mod owner;
 pub mod ownership;
 pub mod peek;

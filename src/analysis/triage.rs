@@ -14,6 +14,7 @@ use crate::analysis::join::{Explained, Explanation, Growing};
 use crate::analysis::judge::{Call, Judged, MATERIAL_SHARE, Setting, judge};
 use crate::analysis::ledger::{Ledger, RowKind};
 use crate::analysis::lives;
+use crate::analysis::one_dump;
 use crate::analysis::owner;
 use crate::analysis::series::HeapSeries;
 use crate::analysis::size_class;
@@ -22,7 +23,7 @@ use crate::analysis::suppress::{Suppressions, Usage};
 use crate::analysis::trend::{Course, POOL_SLOWED, Regressor, Series, TIME, course};
 use crate::analysis::view;
 use crate::model::frame::Symbols;
-use crate::model::heap::Sampling;
+use crate::model::heap::{Family, Sampling};
 use crate::model::snapshot::{Part, Snapshot, TimeSource};
 use crate::model::stack::StackId;
 use crate::model::timeline::{CounterKind, Timeline};
@@ -96,8 +97,10 @@ pub struct Summary {
     pub timed: bool,
     /// `heap`, `smaps`, `stats`.
     pub sources: Vec<&'static str>,
-    /// Bytes between samples; 1 for exact profiles, `None` without dumps.
+    /// Bytes between samples; 1 for exact profiles, `None` without dumps and where they do not tell.
     pub sampling_interval: Option<u64>,
+    /// The figures of the dumps are estimates of their writer, with an error of their own that nobody knows (pprof).
+    pub estimated_by_writer: bool,
     /// `jemalloc 5.3.0`.
     pub allocator: Option<String>,
     /// Names of the first and last dump, for the commands that reproduce a claim.
@@ -160,7 +163,10 @@ pub fn triage_with(
     let mut cleared: Vec<Cleared> = judged.iter().filter_map(|j| view.cleared(j, rss_rise)).collect();
     let causes = explain::causes(&ledger, &judged, &outside);
     cleared.extend(explain::cleared_rows(&ledger, &causes));
-    let verdict = explain::verdict(&summary, &ledger, &suspects[..open], &judged, &causes, &allocator_options(timeline));
+    let mut verdict = explain::verdict(&summary, &ledger, &suspects[..open], &judged, &causes, &allocator_options(timeline));
+    if let Some(live) = one_dump::sentence(timeline, series, symbols) {
+        verdict.summary = format!("{} {live}", verdict.summary);
+    }
     let mut missing = missing(timeline, &summary, symbols, series);
     missing.extend(explained.missing);
     let blind_spot = blind_spot(series, &summary);
@@ -260,6 +266,7 @@ fn summarize(timeline: &Timeline, series: &HeapSeries) -> Summary {
         ("metrics", any(|s| s.metrics.is_some())),
     ];
     let version = timeline.process.jemalloc_version.clone().or_else(|| snapshots.iter().find_map(|s| s.stats.as_ref()?.version.clone()));
+    let estimated_by_writer = snapshots.iter().any(|s| s.heap.as_ref().is_some_and(|heap| heap.family == Family::Pprof));
     let dump_name = |at: Option<&usize>| at.map(|&i| snapshots[i].file(Part::Heap).unwrap_or(&snapshots[i].name).to_owned());
     Summary {
         process: timeline.process.name.clone(),
@@ -269,10 +276,11 @@ fn summarize(timeline: &Timeline, series: &HeapSeries) -> Summary {
         last_unix_ms: snapshots.last().map_or(0, |s| s.unix_ms),
         timed: snapshots.iter().all(|s| !matches!(s.time_source, TimeSource::Sequence | TimeSource::ArgumentOrder)),
         sources: sources.into_iter().filter(|(_, present)| *present).map(|(name, _)| name).collect(),
-        sampling_interval: series.sampling.last().map(|sampling| match sampling {
+        sampling_interval: series.sampling.last().filter(|_| !estimated_by_writer).map(|sampling| match sampling {
             Sampling::Exact => 1,
             Sampling::Interval(bytes) => bytes.get(),
         }),
+        estimated_by_writer,
         allocator: version.map(|v| format!("jemalloc {}", v.split('-').next().unwrap_or(&v))),
         dumps: dump_name(series.snapshots.first()).zip(dump_name(series.snapshots.last())),
         names: snapshots.iter().map(|s| s.name.clone()).collect(),
@@ -585,6 +593,12 @@ fn blind_spot(series: &HeapSeries, summary: &Summary) -> Option<String> {
     if series.dumps() < 2 {
         return None;
     }
+    if summary.estimated_by_writer {
+        return Some(
+            "how small a leak would show is not known: pprof does not tell the error of its estimates; give the dumps themselves"
+                .to_owned(),
+        );
+    }
     // Sixteen new samples resolve a growth; with exact profiles anything shows.
     let least = match sampling {
         Sampling::Exact => return Some("every allocation was recorded: any growth of live memory would show".to_owned()),
@@ -635,7 +649,7 @@ fn missing(timeline: &Timeline, summary: &Summary, symbols: &Symbols, series: &H
     }
     if !has("stats") {
         all.push(Missing::new(
-            "allocator statistics",
+            "allocator statistics (stats.json)",
             "live heap, fragmentation and dirty pages are told apart by the profile's estimate only",
             "write malloc_stats_print(\"J\") beside each dump",
         ));

@@ -102,6 +102,7 @@ fn title(summary: &Summary) -> String {
     match summary.sampling_interval {
         Some(1) => text.push_str(", every allocation recorded"),
         Some(interval) => text.push_str(&format!(", 1 sample per {}", whole(interval))),
+        None if summary.estimated_by_writer => text.push_str(", estimates of the profile's writer, error unknown"),
         None => {}
     }
     text

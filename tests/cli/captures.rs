@@ -215,3 +215,26 @@ fn the_dump_at_exit_is_not_a_fall() {
     let capture = report(&["capture"]);
     assert!(said(&capture, "is left out") && capture["capture"]["snapshots"] == 2, "{capture}");
 }
+
+#[test]
+fn a_single_dump_says_what_it_can() {
+    let of = |args: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_heaptriage"));
+        let leaky = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/leaky/release");
+        let output = command.current_dir(leaky).args(args).args(["--no-cache", "--binary", "leaky"]).output().unwrap();
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let text = of(&["report", "1795831965500.heap.gz"]).replace('\n', " ");
+    for part in ["take a second one after more work. 40.2 MiB are live in 11 stacks", "most at `leaky::", "stats.json", "smaps"] {
+        assert!(text.contains(part), "no {part:?}: {text}");
+    }
+    let here = tempfile::tempdir().unwrap();
+    let pprof: Vec<String> = ["000", "500"].map(|end| here.path().join(format!("1795831965{end}.pb.gz")).display().to_string()).into();
+    of(&["convert", "1795831965000.heap.gz", "-o", &pprof[0]]);
+    of(&["convert", "1795831965500.heap.gz", "-o", &pprof[1]]);
+    let text = of(&["report", &pprof[0], &pprof[1]]);
+    assert!(text.contains("estimates of the profile's writer, error unknown") && !text.contains("every allocation"), "{text}");
+    let value: Value = serde_json::from_str(&of(&["report", "--json", &pprof[0], &pprof[1]])).unwrap();
+    assert_eq!(value["capture"]["sampling_interval_bytes"], Value::Null);
+    crate::schemas::conforms("report", &value);
+}
