@@ -420,7 +420,16 @@ pub fn verdict(
             kind: VerdictKind::Inconclusive,
             also: others(VerdictKind::Inconclusive),
             confidence: Confidence::Low,
-            summary: format!("RSS grew by {}, and no single cause explains a quarter of it.", iec(rise)),
+            summary: match largest_row(ledger, rise) {
+                Some((label, growth)) => {
+                    format!(
+                        "RSS grew by {}, {} of it in the row `{label}`: what that consists of, this capture does not tell.",
+                        iec(rise),
+                        percent(growth, rise)
+                    )
+                }
+                None => format!("RSS grew by {}, and no single cause explains a quarter of it.", iec(rise)),
+            },
         };
     };
     let share = main.growth / rise;
@@ -441,6 +450,15 @@ pub fn verdict(
     }
     Verdict { kind: main.kind, confidence, summary, also }
 }
+
+/// The row that grew most, where it holds the better part of a growth that has no cause.
+fn largest_row(ledger: &Ledger, rise: f64) -> Option<(&str, f64)> {
+    let row = ledger.rows.iter().max_by_key(|row| row.growth())?;
+    (row.growth() as f64 >= BETTER_PART * rise).then_some((row.label.as_str(), row.growth() as f64))
+}
+
+/// Half of a growth is its better part.
+const BETTER_PART: f64 = 0.5;
 
 /// The rate at which the largest plateau still grows at the end, where that is beyond its noise and would add more than a
 /// tenth to its growth in another window.

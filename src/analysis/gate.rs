@@ -6,6 +6,7 @@
 use crate::analysis::detect::path::Path;
 use crate::analysis::estimate::Interval;
 use crate::analysis::finding::{Confidence, Suspect};
+use crate::analysis::triage::singular;
 use crate::units::{iec, signed_iec};
 
 /// What a build allows.
@@ -231,7 +232,14 @@ fn rate(seen: Seen<'_>, counted: &[usize], limit: &RateLimit) -> Gate {
     let state = if sum.low > limit.bytes { State::Failed } else { State::Passed };
     let message = match counted.len() {
         0 => "no suspects".to_owned(),
-        n => format!("{} grew by {} per {} (95 %: {} to {})", suspects(n), iec(sum.estimate), limit.per, iec(sum.low), iec(sum.high)),
+        n => format!(
+            "{} grew by {} per {} (95 %: {} to {})",
+            suspects(n),
+            iec(sum.estimate),
+            singular(&limit.per),
+            iec(sum.low),
+            iec(sum.high)
+        ),
     };
     Gate { observed: Some(sum), state, message, ..gate }
 }

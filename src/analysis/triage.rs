@@ -641,7 +641,10 @@ fn missing(timeline: &Timeline, summary: &Summary, symbols: &Symbols, series: &H
     if !has("smaps") && !has("status") {
         all.push(Missing::new(
             "resident memory (smaps)",
-            "RSS cannot be accounted for: only live heap is shown",
+            match has("heap") {
+                true => "RSS cannot be accounted for: only live heap is shown",
+                false => "RSS cannot be accounted for: only what the allocator counts is shown",
+            },
             "copy /proc/PID/smaps beside each dump",
         ));
     } else if !has("smaps") {
@@ -650,7 +653,10 @@ fn missing(timeline: &Timeline, summary: &Summary, symbols: &Symbols, series: &H
     if !has("stats") {
         all.push(Missing::new(
             "allocator statistics (stats.json)",
-            "live heap, fragmentation and dirty pages are told apart by the profile's estimate only",
+            match has("heap") {
+                true => "live heap, fragmentation and dirty pages are told apart by the profile's estimate only",
+                false => "live heap, fragmentation and dirty pages cannot be told apart",
+            },
             "write malloc_stats_print(\"J\") beside each dump",
         ));
     }

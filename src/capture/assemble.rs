@@ -10,7 +10,7 @@ use crate::capture::load::{self, Content, Loaded};
 use crate::capture::metrics;
 use crate::capture::name::Sequence;
 use crate::capture::source::{self, Found, Source};
-use crate::capture::{OpenOptions, Opened};
+use crate::capture::{OpenOptions, Opened, READING};
 use crate::input::capture_json::About;
 use crate::input::counters::Counters;
 use crate::input::heap::RawDump;
@@ -109,11 +109,14 @@ pub fn runs(found: Found, options: &OpenOptions) -> Vec<Opened> {
 
 fn gather(sources: Vec<Source>, notices: Vec<Notice>, options: &OpenOptions) -> Gathered {
     let mut gathered = Gathered { notices, ordered: options.ordered, ..Gathered::default() };
+    READING.more(sources.len());
     let groups = group(sources);
     let batch = BATCH_PER_THREAD * rayon::current_num_threads().max(1);
     for groups in groups.chunks(batch) {
-        let loaded: Vec<Vec<Loaded>> =
-            groups.par_iter().map(|group| group.sources.iter().map(|source| load::load(source, options.threads)).collect()).collect();
+        let loaded: Vec<Vec<Loaded>> = groups
+            .par_iter()
+            .map(|group| group.sources.iter().map(|source| READING.one(load::load(source, options.threads))).collect())
+            .collect();
         for (group, loaded) in groups.iter().zip(loaded) {
             gathered.group(group, loaded);
         }

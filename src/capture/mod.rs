@@ -39,6 +39,7 @@ use crate::model::timeline::Timeline;
 use crate::origin::Notice;
 use std::fmt;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// What to read of a capture.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -47,6 +48,38 @@ pub struct OpenOptions {
     pub threads: bool,
     /// The order is given and no time is asked for: nothing is said of where times come from.
     pub ordered: bool,
+}
+
+/// How far the reading of files is, for whoever shows it to a person who waits. Nothing else depends on it.
+pub static READING: Reading = Reading { read: AtomicUsize::new(0), of: AtomicUsize::new(0) };
+
+/// Files read of those that were found.
+#[derive(Debug)]
+pub struct Reading {
+    read: AtomicUsize,
+    of: AtomicUsize,
+}
+
+impl Reading {
+    /// Files read.
+    pub fn read(&self) -> usize {
+        self.read.load(Ordering::Relaxed)
+    }
+
+    /// Files found.
+    pub fn of(&self) -> usize {
+        self.of.load(Ordering::Relaxed)
+    }
+
+    fn more(&self, files: usize) {
+        self.of.fetch_add(files, Ordering::Relaxed);
+    }
+
+    /// Counts a file whose content is `read`.
+    fn one<T>(&self, read: T) -> T {
+        self.read.fetch_add(1, Ordering::Relaxed);
+        read
+    }
 }
 
 /// An open capture.

@@ -20,6 +20,7 @@ pub mod meta;
 pub mod open;
 pub mod output;
 pub mod owners;
+mod progress;
 pub mod push;
 pub mod record;
 pub mod report;
@@ -99,6 +100,7 @@ pub struct Context {
 impl Context {
     /// Prints warnings to standard error, each kind of message once per input, unless `--quiet`.
     pub fn notices<'a>(&self, notices: impl IntoIterator<Item = &'a crate::origin::Notice>) {
+        progress::end();
         if self.global.quiet {
             return;
         }
@@ -173,6 +175,10 @@ pub fn main() -> ExitCode {
         // Fails only when a pool exists already, and none does before this line.
         let _ = rayon::ThreadPoolBuilder::new().num_threads(context.global.jobs).build_global();
     }
+    // A recording has a line of its own.
+    if !matches!(cli.command, Command::Record(_)) {
+        progress::start(&context);
+    }
     let result = match cli.command {
         Command::Convert(args) => convert::run(&args, &context),
         Command::Rss(args) => rss::run(args, &context),
@@ -197,6 +203,7 @@ pub fn main() -> ExitCode {
         Command::Push(args) => push::run(&args, &context),
         Command::Help(args) => help::run(&args),
     };
+    progress::end();
     match result {
         Ok(Outcome::Done) => ExitCode::SUCCESS,
         Ok(Outcome::GateFailed) => ExitCode::from(1),

@@ -201,7 +201,10 @@ impl Write for Output {
 impl Write for Target {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         match self {
-            Target::Stdout(out) => out.write(bytes).map_err(|error| named("standard output", &error)),
+            Target::Stdout(out) => {
+                super::progress::end();
+                out.write(bytes).map_err(|error| named("standard output", &error))
+            }
             Target::Special(out, path) => out.write(bytes).map_err(|error| named(&path.to_string_lossy(), &error)),
             Target::Replace(file, path) => file.write(bytes).map_err(|error| named(&path.to_string_lossy(), &error)),
         }

@@ -307,7 +307,14 @@ fn suppressed(blocks: &mut Vec<Block>, triage: &Triage) {
         return;
     }
     let bytes: f64 = silenced.iter().map(|s| s.growth.estimate).sum();
-    blocks.push(Block::Heading(format!("Suppressed: {} growths with {}", silenced.len(), signed_iec(bytes))));
+    blocks.push(Block::Heading(format!(
+        "Suppressed: {} with {}",
+        match silenced.len() {
+            1 => "1 growth".to_owned(),
+            n => format!("{n} growths"),
+        },
+        signed_iec(bytes)
+    )));
     for suspect in silenced {
         let reason = suspect.suppressed.as_deref().unwrap_or_default();
         let text = format!("{}: {}", printable(&suspect.owner.function), printable(reason));

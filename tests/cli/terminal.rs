@@ -148,3 +148,19 @@ fn colors_follow_the_environment() {
         assert!(!shown.contains('\u{1b}'), "{name}={value}: {shown}");
     }
 }
+
+#[test]
+fn who_waits_sees_a_bar_and_it_goes() {
+    let Some(mut script) = peer("script") else { return };
+    let dump = captures().join("../leaky/release/1795831965500.heap.gz");
+    let line = format!(
+        "(sleep 1.5; cat '{}') | '{}' top - --top 1 --no-cache --sysroot /nonexistent",
+        dump.display(),
+        env!("CARGO_BIN_EXE_heaptriage")
+    );
+    let output = script.args(["-qec", &line, "/dev/null"]).stdin(Stdio::null()).env("TERM", "xterm-256color").output().unwrap();
+    let text = String::from_utf8_lossy(&output.stdout);
+    assert!(text.starts_with("\r\x1b[K[--------------------] reading 0 of 1 files, 1 s"), "{text}");
+    let (_, result) = text.rsplit_once("\r\x1b[K").unwrap();
+    assert!(result.starts_with("40.2 MiB live"), "{text}");
+}

@@ -110,6 +110,7 @@ fn follow(args: &ExportArgs, dataset: &Dataset, context: &Context) -> anyhow::Re
             seen.extend(files.into_iter().filter(|(key, _)| !failed.contains(key)));
             context.notices(&done.notices);
             if !context.global.quiet && done.written.files > 0 {
+                crate::cli::progress::end();
                 std::io::stderr().write_all(done.sentence(args).as_bytes())?;
             }
         }
