@@ -296,18 +296,19 @@ impl Fleet {
         if rows.is_empty() {
             return;
         }
-        let head = ["Far from the others of their build", "RSS", "median", "deviations", "stack above its median", "by"];
+        let head = ["Far from the others of their build", "RSS", "median", "deviations", "above its median", "by"];
         let row_of = |row: &Row| {
-            let by = match row.get("excess_bytes") {
-                Some(Value::Null) | None => "not live heap".to_owned(),
-                Some(_) => signed_iec(number(row, "excess_bytes")),
+            let (what, by) = match (row.get("excess_bytes"), text(row, "ledger_row")) {
+                (Some(Value::Number(_) | Value::String(_)), _) => (name(row), signed_iec(number(row, "excess_bytes"))),
+                (_, "") => (String::new(), "not live heap".to_owned()),
+                (_, row_word) => (ledger_words(row_word), signed_iec(number(row, "row_excess"))),
             };
             vec![
                 format!("{} {}", text(row, "service"), printable(text(row, "instance"))),
                 iec(number(row, "rss")),
                 iec(number(row, "median_rss")),
                 format!("{:+.1}", number(row, "score")),
-                name(row),
+                what,
                 by,
             ]
         };
@@ -389,6 +390,20 @@ fn sentence(text: &str) -> String {
 
 fn table(head: &[&str], rows: impl Iterator<Item = Vec<String>>) -> Block {
     Block::Table(Table { head: head.iter().map(|&head| head.to_owned()).collect(), rows: rows.collect(), total: false })
+}
+
+/// What a row of the ledger means for one that looks for a leak.
+fn ledger_words(row: &str) -> String {
+    match row {
+        "dirty" => "no leak, retention: freed, kept dirty".to_owned(),
+        "lazy_free" => "no leak, retention: freed (MADV_FREE)".to_owned(),
+        "fragmentation" => "no leak, retention: fragmentation".to_owned(),
+        "tcache" => "no leak, retention: thread caches".to_owned(),
+        "huge_pages" => "not live heap: huge pages".to_owned(),
+        "metadata" => "not live heap: allocator's metadata".to_owned(),
+        "foreign_heap" => "another allocator's heap".to_owned(),
+        other => format!("not live heap: {}", other.replace('_', " ")),
+    }
 }
 
 /// Says what a table leaves out.
@@ -504,6 +519,20 @@ mod tests {
         assert_eq!(fleet(&[("overview", json!([{"dumps": 3}]))]).verdict().0, VerdictKind::Inconclusive);
         assert_eq!(fleet(&[("overview", json!([{"dumps": "800"}]))]).verdict().0, VerdictKind::Steady);
         assert_eq!(fleet(&[]).verdict().0, VerdictKind::Inconclusive);
+    }
+
+    #[test]
+    fn an_instance_that_keeps_freed_memory_is_no_leak() {
+        let outlier = |row: Value, excess: Value| {
+            json!({"service": "web", "instance": "pod-7", "rss": 5e8, "median_rss": 1e8, "score": 70.0, "stack_id": null, "excess_bytes": null,
+                   "ledger_row": row, "row_excess": excess})
+        };
+        let outliers =
+            json!([outlier("dirty".into(), 4e8.into()), outlier("thread_stacks".into(), 4e8.into()), outlier(Value::Null, Value::Null)]);
+        let text = crate::report::text::render(&fleet(&[("outliers", outliers)]).blocks(5));
+        for part in ["no leak, retention: freed, kept dirty", "+381.5 MiB\n", "not live heap: thread stacks", "not live heap\n"] {
+            assert!(text.contains(part), "{part} in {text}");
+        }
     }
 
     #[test]

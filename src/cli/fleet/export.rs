@@ -158,7 +158,7 @@ impl Capture {
 }
 
 /// The captures that arguments stand for: a directory with files in it is one, a directory with none has captures in it; loose
-/// files are one together.
+/// files are one together. What was recorded into a directory that has files as well (dumps, notes) is not passed over.
 fn captures(arguments: &[PathBuf]) -> Vec<Capture> {
     let mut captures = Vec::new();
     let mut loose: Vec<PathBuf> = Vec::new();
@@ -173,10 +173,10 @@ fn captures(arguments: &[PathBuf]) -> Vec<Capture> {
         entries.sort();
         if entries.is_empty() || entries.iter().any(|path| path.is_file()) {
             captures.push(Capture { inputs: vec![argument.clone()], name: name_of(argument) });
-        } else {
-            let folders = entries.into_iter().filter(|path| path.is_dir());
-            captures.extend(folders.map(|path| Capture { name: name_of(&path), inputs: vec![path] }));
+            entries.retain(|path| path.join("capture.json").is_file());
         }
+        let folders = entries.into_iter().filter(|path| path.is_dir());
+        captures.extend(folders.map(|path| Capture { name: name_of(&path), inputs: vec![path] }));
     }
     if let Some(first) = loose.first() {
         let folder = first.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
@@ -363,6 +363,11 @@ mod tests {
         let names = |arguments: &[PathBuf]| captures(arguments).into_iter().map(|capture| capture.name).collect::<Vec<_>>();
         assert_eq!(names(&[path("all")]), ["web-1", "web-2"]);
         assert_eq!(names(&[path("all/web-1.capture")]), ["web-1"]);
+        // A file beside them, and a capture that `record` made: both are looked at.
+        std::fs::write(path("all/notes"), "").unwrap();
+        std::fs::write(path("all/web-2/capture.json"), "{}").unwrap();
+        assert_eq!(names(&[path("all")]), ["all", "web-2"]);
+        std::fs::remove_file(path("all/web-2/capture.json")).unwrap();
         let loose = captures(&[path("all/web-2/1763650000123.heap"), path("all/web-2/2.heap")]);
         assert_eq!((loose.len(), loose[0].name.as_str(), loose[0].inputs.len()), (1, "web-2", 2));
         assert_eq!(captures(&[path("all/web-2")])[0].files(), [(path("all/web-2/1763650000123.heap"), 0)]);

@@ -198,6 +198,9 @@ fn check(answers: &Answers, planted: &Planted) {
     let expected = ["idx-035", "idx-036", "idx-037", "idx-038", "idx-039"].map(|instance| (instance, None));
     assert_eq!(above, expected.into_iter().chain([("idx-050", Some("indexer::postings::push"))]).collect());
 
+    let retained = rows(answers, "outliers").iter().filter(|row| row["ledger_row"] == "dirty" && row["leaf"].is_null());
+    assert_eq!(retained.map(|row| float(row, "row_excess")).sum::<f64>(), (4.0 * 10.0 + 40.0) * 11.0 * MIB as f64);
+
     let limits = rows(answers, "limits");
     assert_eq!(limits[0]["instance"].as_str(), Some("idx-039"));
     let near: BTreeSet<&str> = limits.iter().map(|row| row["instance"].as_str().unwrap()).collect();
@@ -246,7 +249,7 @@ fn report(python: &Path, root: &Path, duckdb: &Answers) {
             "30 of 40",
             "idx-050",
             "heaptriage report idx-050.capture",
-            "not live heap",
+            "no leak, retention: freed, kept dirty",
         ] {
             assert!(report.replace('\n', " ").contains(part), "{part} in {report}");
         }
