@@ -429,7 +429,11 @@ const SPANNED: f64 = 0.5;
 /// would seem to come and go. Where the dumps span too little of the time for that, and no statistics count what is
 /// live, nothing is said of it.
 fn profiled(snapshots: &[Snapshot]) -> Vec<Option<Profiled>> {
-    let own: Vec<Option<Profiled>> = snapshots.iter().map(|snapshot| snapshot.heap.as_ref().map(Profiled::of)).collect();
+    // A cut dump says less than its neighbours.
+    let whole = |snapshot: &Snapshot| snapshot.heap.as_ref().is_some_and(|heap| !heap.is_partial());
+    let some_whole = snapshots.iter().any(whole);
+    let own: Vec<Option<Profiled>> =
+        snapshots.iter().map(|snapshot| snapshot.heap.as_ref().filter(|_| whole(snapshot) || !some_whole).map(Profiled::of)).collect();
     let known: Vec<(usize, Profiled)> = own.iter().enumerate().filter_map(|(at, own)| Some((at, (*own)?))).collect();
     let time = |at: usize| snapshots[at].unix_ms as f64;
     let (Some(&(first, _)), Some(&(last, _))) = (known.first(), known.last()) else { return own };
@@ -523,7 +527,7 @@ impl Jemalloc {
         let counted = Counted::of(stats, numbers, &promotion);
         let coverage = counted
             .as_ref()
-            .zip(estimate.filter(|_| snapshot.heap.is_some()))
+            .zip(estimate.filter(|_| snapshot.heap.as_ref().is_some_and(|heap| !heap.is_partial())))
             .filter(|(counted, _)| counted.live > 0)
             .map(|(counted, estimate)| estimate.per(counted.live as f64));
         Jemalloc { overhead: promotion.overhead, counted, estimate, source, coverage }

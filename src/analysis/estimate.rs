@@ -75,16 +75,17 @@ impl Estimated {
 
     /// The score interval of `bytes` at `z` standard errors.
     pub fn interval_at(&self, z: f64) -> Interval {
-        let interval = score(self.bytes, self.variance, self.third, z);
+        let interval = score(self.bytes, self.variance, self.third, 0.0, z);
         Interval { low: interval.low.max(self.seen).min(self.bytes), ..interval }
     }
 }
 
-/// `estimate` with the score interval of an error of this variance and third moment.
-fn score(estimate: f64, variance: f64, third: f64, z: f64) -> Interval {
+/// `estimate` with the score interval of an error of this variance and third moment. Without any new sample both are 0:
+/// then up to `z²` samples' worth (`unseen` bytes each) may have come or gone, the score interval of a count of 0.
+fn score(estimate: f64, variance: f64, third: f64, unseen: f64, z: f64) -> Interval {
     let se = variance.max(0.0).sqrt();
     if se <= 0.0 {
-        return Interval::exact(estimate);
+        return Interval::symmetric(estimate, z * z * unseen);
     }
     let skewness = third / (se * se * se);
     if !skewness.is_finite() {
@@ -151,15 +152,6 @@ pub fn unsample(counts: Sampled, sampling: Sampling) -> Estimated {
     Estimated { objects: c / p, bytes: b / p, variance: c * f * f * q, third: c * f * f * f * q * q, seen: b, samples: c }
 }
 
-/// What may hide behind no sample at all: with 95 % confidence no more than this many bytes are there
-/// (`R ln 20`: the chance of missing every byte of it is 5 %).
-pub fn unseen_at_most(sampling: Sampling) -> f64 {
-    match sampling {
-        Sampling::Exact => 0.0,
-        Sampling::Interval(_) => sampling.interval() * 20f64.ln(),
-    }
-}
-
 /// The change of one stack, or of a sum of stacks, between two dumps.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Delta {
@@ -175,6 +167,8 @@ pub struct Delta {
     pub variance: f64,
     /// Third central moment of the error of `bytes`, in bytes³: what came less what went.
     pub third: f64,
+    /// What one sampled object stands for besides itself, at most, in bytes: `x q / p`.
+    pub unseen: f64,
     /// Change of the sampled count.
     pub samples: f64,
 }
@@ -189,18 +183,19 @@ impl Delta {
             variance_high: self.variance_high + other.variance_high,
             variance: self.variance + other.variance,
             third: self.third + other.third,
+            unseen: self.unseen.max(other.unseen),
             samples: self.samples + other.samples,
         }
     }
 
-    /// The 95 % interval of the change, symmetric: what a page can compute anew for any selection.
+    /// The 95 % score interval of the change.
     pub fn interval(&self) -> Interval {
-        Interval::symmetric(self.bytes, Z95 * self.variance.max(0.0).sqrt())
+        self.interval_with(self.variance)
     }
 
-    /// The score interval with this variance, which may be better known than `self.variance`.
+    /// The same with this variance, which may be better known than `self.variance`.
     pub fn interval_with(&self, variance: f64) -> Interval {
-        score(self.bytes, variance, self.third, Z95)
+        score(self.bytes, variance, self.third, self.unseen, Z95)
     }
 }
 
@@ -249,8 +244,14 @@ pub fn delta_same_process(before: Side, after: Side, sampling: Sampling) -> Delt
         variance,
         // However many came and went, their difference is known.
         third: f3 * (k2 - k1),
+        unseen: unseen(&b).max(unseen(&a)),
         samples: k2 - k1,
     }
+}
+
+/// What one sampled object stands for besides itself: `x q / p`, the third moment per variance.
+fn unseen(side: &Estimated) -> f64 {
+    if side.variance > 0.0 { side.third / side.variance } else { 0.0 }
 }
 
 /// The change of one stack between dumps of different processes, or of one process whose sampling interval
@@ -264,6 +265,7 @@ pub fn delta_independent(before: Estimated, after: Estimated) -> Delta {
         variance_high: variance,
         variance,
         third: after.third - before.third,
+        unseen: unseen(&before).max(unseen(&after)),
         samples: after.samples - before.samples,
     }
 }
@@ -421,22 +423,34 @@ pub(crate) mod tests {
         }
         assert_eq!(printed.len(), 60 * 5 * 4);
         let sampling = every(1 << 17);
-        let (mut levels, mut growths) = (Vec::new(), Vec::new());
+        let (mut levels, mut steps, mut growths, mut churn) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
         for (&(run, size, dump), &live) in &printed {
             let (_, first, more) = plan.into_iter().find(|(planned, ..)| *planned == size).unwrap();
             let holds = |i: Interval, truth: u64| i.low <= truth as f64 && truth as f64 <= i.high;
             levels.push(holds(unsample(live, sampling).interval(), (first + dump * more) * size));
-            // Objects of 4096 bytes also come and go, and these dumps have no accumulated counts that would tell how many.
-            if dump == 3 && size != 4096 {
+            let since = |before: u64| {
                 let side = |live| Side { live, accumulated: None };
-                let delta = delta_same_process(side(printed[&(run, size, 0)]), side(live), sampling);
+                delta_same_process(side(printed[&(run, size, before)]), side(live), sampling)
+            };
+            // Objects of 4096 bytes also come and go, and these dumps have no accumulated counts that would tell how many.
+            if size == 4096 && dump > 0 {
+                churn.push(holds(since(dump - 1).interval(), more * size));
+            } else if dump > 0 {
+                let delta = since(dump - 1);
+                steps.push(holds(delta.interval_with(delta.variance_low), more * size));
+            }
+            if dump == 3 && size != 4096 {
+                let delta = since(0);
                 growths.push(holds(delta.interval_with(delta.variance_low), 3 * more * size));
             }
         }
-        for (what, held) in [("levels", levels), ("growth", growths)] {
-            let share = held.iter().filter(|&&held| held).count() as f64 / held.len() as f64;
+        let share = |held: &[bool]| held.iter().filter(|&&held| held).count() as f64 / held.len() as f64;
+        for (what, held) in [("levels", levels), ("growth from dump to dump", steps), ("growth from end to end", growths)] {
+            let share = share(&held);
             assert!((0.93..=0.97).contains(&share), "{what}: {share}");
         }
+        // The bound for churn that is not counted is wider than need be, never narrower.
+        assert!(share(&churn) >= 0.95, "churn: {}", share(&churn));
     }
 
     /// A small generator: the tests need repeatable noise, not quality.

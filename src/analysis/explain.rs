@@ -4,7 +4,7 @@ use crate::analysis::estimate::Interval;
 use crate::analysis::finding::{Cleared, Confidence, Evidence, FrameView, Rate, Suspect, Verdict, VerdictKind, fingerprint};
 use crate::analysis::judge::{Call, Judged};
 use crate::analysis::ledger::{Ledger, RowKind};
-use crate::analysis::trend::{Course, LEAST_INTERVALS, Regressor, Series, Shape, TIME, course};
+use crate::analysis::trend::{Course, LEAST_INTERVALS, MANY_INTERVALS, Regressor, Series, Shape, TIME, Trend, course};
 use crate::analysis::triage::{LIVE_ROWS, STEADY_BYTES, STEADY_SHARE, Summary, singular};
 use crate::model::allocator::Options;
 use crate::units::{iec, percent, signed_iec};
@@ -132,6 +132,13 @@ fn by_shape(shape: Shape, n: usize, in_use: bool) -> (VerdictKind, String) {
     let ordinal = |at: usize| crate::analysis::judge::ordinal(at + 1);
     match shape {
         _ if n <= LEAST_INTERVALS => (VerdictKind::Growth, "too few snapshots to tell its course".to_owned()),
+        shape if shape.is_ongoing() && !in_use && n <= MANY_INTERVALS => (
+            VerdictKind::Growth,
+            format!(
+                "it grew to the end of {n} snapshots, and smaps cannot tell what it holds from what it keeps: take {} or more, with malloc_info",
+                MANY_INTERVALS + 1
+            ),
+        ),
         Shape::Linear | Shape::Accelerating => (VerdictKind::ForeignAllocatorLeak, "it grows to the end, in step".to_owned()),
         Shape::Plateau(from) if in_use => (
             VerdictKind::GrowthPlateau,
@@ -317,7 +324,14 @@ fn live_kind(ledger: &Ledger, judged: &[Judged]) -> (VerdictKind, String) {
     let levels: Vec<f64> =
         (0..n).map(|i| ledger.rows.iter().filter(|row| LIVE_ROWS.contains(&row.kind)).map(|row| row.bytes[i] as f64).sum()).collect();
     let time = Regressor { name: "snapshot".to_owned(), values: (0..n).map(|i| i as f64).collect() };
-    match course(&Series::measured(levels, FOREIGN_NOISE), &[time]).shape {
+    let course = course(&Series::measured(levels, FOREIGN_NOISE), &[time]);
+    let rising = course.trends.first().is_some_and(Trend::still_grows);
+    match course.shape {
+        // The sum of a cache that fills and a leak beside it slows down too, and goes on.
+        Shape::Plateau(_) if rising => (
+            VerdictKind::Growth,
+            "the live heap slowed down and still grows: a cache that fills, or a leak beside one, as only heap dumps can tell".to_owned(),
+        ),
         Shape::Plateau(_) => (VerdictKind::GrowthPlateau, "the live heap grew and stopped".to_owned()),
         Shape::Step(_) => (VerdictKind::OneTime, "the live heap grew once".to_owned()),
         Shape::Sawtooth => (VerdictKind::Sawtooth, "the live heap comes back down".to_owned()),
@@ -403,16 +417,12 @@ pub fn verdict(
         };
     }
     if rise < STEADY_BYTES.max(STEADY_SHARE * last) {
+        let (confidence, seen) = live_heap_seen(summary, ledger, judged, suspects);
         return Verdict {
             kind: VerdictKind::Steady,
             also: others(VerdictKind::Steady).into_iter().filter(|_| rise >= STEADY_BYTES).collect(),
-            confidence: if summary.snapshots > LEAST_INTERVALS { Confidence::High } else { Confidence::Medium },
-            summary: format!(
-                "Nothing to report: RSS changed by {} on {} ({}), and no stack grows in step with time or work.",
-                signed_iec(rise),
-                iec(last),
-                percent(rise, last)
-            ),
+            confidence,
+            summary: format!("Nothing to report: RSS changed by {} on {} ({}){seen}", signed_iec(rise), iec(last), percent(rise, last)),
         };
     }
     let Some(main) = causes.first().filter(|cause| cause.growth >= MAIN_SHARE * rise) else {
@@ -443,6 +453,7 @@ pub fn verdict(
         VerdictKind::GrowthPlateau if still_rising(judged).is_some() => confidence.min(Confidence::Medium),
         _ => confidence,
     };
+    let confidence = confidence.min(most_certain(main, summary, ledger));
     let also = others(main.kind);
     let mut summary = benign_sentence(main, &of_growth(main.growth, rise, "RSS growth"), rise, &also, causes, options, suspects);
     if let (VerdictKind::GrowthPlateau, Some(rate)) = (main.kind, still_rising(judged)) {
@@ -459,6 +470,57 @@ fn largest_row(ledger: &Ledger, rise: f64) -> Option<(&str, f64)> {
 
 /// Half of a growth is its better part.
 const BETTER_PART: f64 = 0.5;
+
+/// How sure an explanation of growth may be: one that rests on the course of live memory needs dumps, and any of them needs
+/// more than the two ends of a course.
+fn most_certain(main: &Cause, summary: &Summary, ledger: &Ledger) -> Confidence {
+    let by_course = matches!(main.kind, VerdictKind::GrowthPlateau | VerdictKind::OneTime | VerdictKind::Sawtooth);
+    match ledger.snapshots.len() > LEAST_INTERVALS && (!by_course || summary.heap_dumps > LEAST_INTERVALS) {
+        true => Confidence::High,
+        false => Confidence::Medium,
+    }
+}
+
+/// How sure it is that the live heap hides nothing while RSS stands still, and the rest of that sentence. Memory that was
+/// not looked at, or not often enough, is no evidence of absence.
+fn live_heap_seen(summary: &Summary, ledger: &Ledger, judged: &[Judged], suspects: &[Suspect]) -> (Confidence, String) {
+    if summary.heap_dumps < 2 {
+        let blind = ". There are no two heap dumps: a leak into memory that others freed would not show.";
+        return (Confidence::Low, blind.to_owned());
+    }
+    if summary.heap_dumps <= LEAST_INTERVALS || ledger.snapshots.len() <= LEAST_INTERVALS {
+        let few = format!(
+            ", and no stack is shown to grow in step with time or work; {} snapshots are too few to see a small leak.",
+            summary.heap_dumps.min(ledger.snapshots.len())
+        );
+        return (Confidence::Low, few);
+    }
+    if let Some(open) = suspects.first() {
+        let text = format!(
+            "; live memory at `{}` grew by {} while other memory was freed, and why is open.",
+            open.owner.function,
+            iec(open.growth.estimate)
+        );
+        return (Confidence::Low, text);
+    }
+    let open = judged.iter().filter(|j| matches!(j.call, Call::Open(_)) && j.course.shape.is_ongoing());
+    match open.max_by(|a, b| a.delta.bytes.total_cmp(&b.delta.bytes)) {
+        Some(open) => {
+            let many = open.course.intervals >= MANY_INTERVALS;
+            let text = format!(
+                "; the largest growth of a stack that is open is {} of live memory, too little to judge.",
+                signed_iec(open.delta.bytes)
+            );
+            (if many { Confidence::Medium } else { Confidence::Low }, text)
+        }
+        // What comes and goes may hide as much as RSS may move and still be called steady.
+        None => {
+            let hidden = judged.iter().map(Judged::could_hide).fold(0.0, f64::max);
+            let confidence = if hidden < STEADY_BYTES { Confidence::High } else { Confidence::Medium };
+            (confidence, ", and no stack grows in step with time or work.".to_owned())
+        }
+    }
+}
 
 /// The rate at which the largest plateau still grows at the end, where that is beyond its noise and would add more than a
 /// tenth to its growth in another window.
@@ -490,9 +552,8 @@ fn counted_only(summary: &Summary, ledger: &Ledger, causes: &[Cause], options: &
     if dumps && main.label == LIVE {
         return None;
     }
-    let confidence = if main.kind == VerdictKind::Growth { Confidence::Low } else { Confidence::Medium };
     let share = of_growth(main.growth, rise, "growth that the allocator counts");
-    verdict(main.kind, confidence, benign_sentence(main, &share, rise, &[], causes, options, &[]))
+    verdict(main.kind, Confidence::Low, benign_sentence(main, &share, rise, &[], causes, options, &[]))
 }
 
 /// `84.0 % of the RSS growth`.
@@ -525,13 +586,14 @@ fn without_rss(summary: &Summary, suspects: &[Suspect], judged: &[Judged]) -> Ve
         Some((kind, range, reason)) if *range >= STEADY_BYTES => Verdict {
             kind: **kind,
             also: Vec::new(),
-            confidence: Confidence::Medium,
+            // What comes back down leaves RSS to the rest of the process, of which nothing is known.
+            confidence: if **kind == VerdictKind::Sawtooth { Confidence::Low } else { Confidence::Medium },
             summary: format!("Not a leak in the live heap. Of its largest growth ({}): {reason}. RSS was not recorded.", iec(*range)),
         },
         _ if dumps >= 2 => Verdict {
             kind: VerdictKind::Steady,
             also: Vec::new(),
-            confidence: if dumps > LEAST_INTERVALS { Confidence::Medium } else { Confidence::Low },
+            confidence: Confidence::Low,
             summary: format!(
                 "No stack grew beyond the sampling noise over {dumps} dumps. RSS was not recorded, so memory outside the live heap is not covered."
             ),
@@ -580,7 +642,14 @@ fn leak_sentence(suspect: &Suspect, all: &[Suspect], rise: Option<f64>, causes: 
     }
     if let Some(rise) = rise.filter(|&rise| rise >= STEADY_BYTES) {
         text.push_str(&format!(" It is {} of the RSS growth", percent(g.estimate, rise)));
-        let beside: Vec<String> = causes.iter().filter(|c| also.contains(&c.kind)).take(2).map(|c| beside(c, rise)).collect();
+        // The row of live memory holds what leaks as well: said beside it is the rest.
+        let leaked: f64 = all.iter().filter(|s| s.kind.is_leak() && s.confidence > Confidence::Low).map(|s| s.growth.estimate).sum();
+        let rest = |cause: &Cause| match cause.label == LIVE {
+            true => Cause { growth: (cause.growth - leaked).max(0.0), label: "other live memory".to_owned(), ..cause.clone() },
+            false => cause.clone(),
+        };
+        let others = causes.iter().filter(|c| also.contains(&c.kind)).map(rest).filter(|c| c.growth >= ALSO_SHARE * rise);
+        let beside: Vec<String> = others.take(2).map(|c| beside(&c, rise)).collect();
         text.push_str(&if beside.is_empty() { ".".to_owned() } else { format!("; {}.", beside.join(", ")) });
     }
     text

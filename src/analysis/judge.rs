@@ -11,7 +11,7 @@ use crate::analysis::finding::{Confidence, VerdictKind};
 use crate::analysis::group::{Group, Paths};
 use crate::analysis::series::HeapSeries;
 use crate::analysis::trend::{
-    AICC_DECISIVE, AICC_SUGGESTIVE, Course, HALVED, LEAST_INTERVALS, Regressor, Series, Shape, TIME, Trend, course,
+    AICC_DECISIVE, AICC_SUGGESTIVE, Course, HALVED, LEAST_INTERVALS, MANY_INTERVALS, Regressor, Series, Shape, TIME, Trend, course,
 };
 use crate::analysis::triage::singular;
 use crate::model::stack::StackId;
@@ -21,7 +21,7 @@ use statrs::distribution::{ContinuousCDF, Normal};
 /// Chance of one false alarm in a capture that has none (rule 1), divided by the number of growths.
 const ALPHA: f64 = 0.01;
 /// New samples for a relative standard error of 25 % (rule 2).
-const RESOLVED_SAMPLES: f64 = 16.0;
+pub const RESOLVED_SAMPLES: f64 = 16.0;
 /// Growth that few large objects may have: they are sampled nearly always, so counts are exact (rule 2).
 const RESOLVED_BYTES: f64 = 4.0 * 1024.0 * 1024.0;
 /// Mann-Kendall level (rule 3).
@@ -114,6 +114,11 @@ impl Judged {
         }
     }
 
+    /// Growth that could hide in its error: three standard errors, what is significant among some tens of stacks.
+    pub fn could_hide(&self) -> f64 {
+        3.0 * self.delta.variance.max(0.0).sqrt()
+    }
+
     /// Mean size of the objects live at the end, in bytes.
     pub fn object_bytes(&self) -> f64 {
         self.levels.last().filter(|last| last.objects > 0.0).map_or(0.0, |last| last.bytes / last.objects)
@@ -152,7 +157,7 @@ pub struct Setting<'a> {
     pub regressors: &'a [Regressor],
     /// Highest resident memory less the first; `None` without resident memory.
     pub rss_rise: Option<f64>,
-    /// Course of resident anonymous memory at the dumps; `None` without it.
+    /// Course of the allocator's resident memory; `None` where resident memory was not recorded.
     pub rss_course: Option<&'a Course>,
 }
 
@@ -281,6 +286,10 @@ fn call(judged: &Judged, critical: f64, moved: Option<String>, setting: &Setting
         Shape::Jumps if table_fills(judged, setting) || follows_by_doubling(judged, setting).is_some() => {
             Call::Suspect(VerdictKind::Leak, Confidence::Medium)
         }
+        Shape::Step(_) if judged.is_table() && setting.rss_course.is_none() => Call::Open(
+            "a table doubled once and is as large since: without resident memory it cannot be told whether it goes on being filled"
+                .to_owned(),
+        ),
         Shape::Step(_) if table_fills(judged, setting) => Call::Open(
             "a table doubled once, and the memory touched in it goes on growing: more doublings would tell whether it ends".to_owned(),
         ),
@@ -291,6 +300,7 @@ fn call(judged: &Judged, critical: f64, moved: Option<String>, setting: &Setting
             let pool = judged.pool.map_or_else(String::new, |pool| format!("{}: ", pool.cleared()));
             Call::Cleared(VerdictKind::GrowthPlateau, pool + &plateau_reason(judged, from))
         }
+        Shape::Linear | Shape::Accelerating if idle(course).is_some() => Call::Open(idle(course).unwrap_or_default()),
         Shape::Linear | Shape::Accelerating if course.mann_kendall < TREND_ALPHA => match confidence(judged) {
             Some(confidence) => Call::Suspect(VerdictKind::Leak, confidence),
             None => Call::Open(
@@ -301,9 +311,28 @@ fn call(judged: &Judged, critical: f64, moved: Option<String>, setting: &Setting
             "it grew in {} of {} intervals, which chance alone does too often (p = {:.2})",
             course.rises, course.intervals, course.mann_kendall
         )),
+        Shape::Undetermined if course.trends.iter().all(Trend::halved) && !course.trends.is_empty() => Call::Open(format!(
+            "it slowed to {} of its first rate and still grows: a longer capture would tell whether it ends",
+            percent(course.best_trend().map_or(0.0, Trend::late_over_early), 1.0)
+        )),
         Shape::Jumps => Call::Open("it grew in a few separate jumps: more snapshots would tell whether they go on".to_owned()),
         _ => Call::Open("it grew, and no shape (line, plateau, step) is better supported than another".to_owned()),
     }
+}
+
+/// Why growth per unit of work is not shown: the work was done in too few of the intervals, or in few and then it ended.
+fn idle(course: &Course) -> Option<String> {
+    let trend = course.best_trend()?;
+    let few = trend.active < LEAST_INTERVALS || (trend.ends_idle && trend.active < MANY_INTERVALS);
+    few.then(|| {
+        format!(
+            "`{}` moved in {} of {} intervals only{}: a capture under steady work would show whether more work goes on adding to it",
+            trend.per,
+            trend.active,
+            course.intervals,
+            if trend.ends_idle { " and not in the last" } else { "" }
+        )
+    })
 }
 
 /// A bump arena doubles its chunks: live bytes move in jumps while memory is touched smoothly.
@@ -311,13 +340,23 @@ fn arena_call(judged: &Judged, setting: &Setting<'_>) -> Call {
     let noise = (judged.series.variances.iter().sum::<f64>() / judged.series.variances.len().max(1) as f64).sqrt();
     let increments = judged.series.increments();
     let jumps = increments.iter().filter(|&&d| d > 3.0 * noise).count();
-    let touched = setting.rss_course.map(|course| course.shape.is_ongoing());
+    let touched = setting.rss_course.and_then(|course| match course.shape {
+        Shape::Undetermined | Shape::Jumps => None,
+        shape => Some(shape.is_ongoing()),
+    });
     match (judged.course.shape, jumps, touched) {
         (Shape::Linear | Shape::Accelerating, ..) | (_, 2.., Some(true)) => {
             let sure = touched == Some(true) && increments.len() >= LEAST_INTERVALS;
             Call::Suspect(VerdictKind::BumpArenaGrowth, if sure { Confidence::High } else { Confidence::Medium })
         }
-        (_, 2.., None) => Call::Suspect(VerdictKind::BumpArenaGrowth, Confidence::Low),
+        // Each chunk is as large as all before it: its flat stretch says nothing of what is put into it.
+        (_, 2.., None) | (Shape::Step(_) | Shape::Plateau(_), _, Some(true)) => {
+            Call::Suspect(VerdictKind::BumpArenaGrowth, Confidence::Low)
+        }
+        (_, _, None) => Call::Open(
+            "an arena took a chunk, as large as all before it, and the course of resident memory does not tell whether it goes on being filled"
+                .to_owned(),
+        ),
         (Shape::Step(after), ..) => Call::Cleared(
             VerdictKind::OneTime,
             format!("the arena took its chunks at once and has been flat since the {} snapshot", ordinal(after + 1)),
@@ -532,6 +571,19 @@ mod tests {
         let idle = messages(&[2e3, 2.1e3, 2.2e3, 2.3e3, 2.4e3, 2.5e3, 2.6e3, 2.7e3, 2.8e3, 2.9e3]);
         let setting = Setting { regressors: &idle, ..setting };
         assert!(matches!(call(&judged(&levels, &idle), 3.0, None, &setting), Call::Open(_)));
+    }
+
+    #[test]
+    fn work_that_ended_shows_no_trend() {
+        let levels = |builds: &[f64]| builds.iter().map(|b| (100.0 + b * 400.0, MIB + b * 1.7 * MIB)).collect::<Vec<_>>();
+        let ended = [0.0, 4.0, 8.0, 12.0, 16.0, 20.0, 20.0];
+        let goes_on = [0.0, 4.0, 8.0, 12.0, 16.0, 20.0, 24.0];
+        for (builds, is_leak) in [(ended, false), (goes_on, true)] {
+            let regressors = messages(&builds);
+            let setting = Setting { regressors: &regressors, rss_rise: Some(40.0 * MIB), rss_course: None };
+            let said = call(&judged(&levels(&builds), &regressors), 3.0, None, &setting);
+            assert_eq!(matches!(said, Call::Suspect(..)), is_leak, "{builds:?}: {said:?}");
+        }
     }
 
     #[test]

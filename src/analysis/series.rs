@@ -16,6 +16,8 @@ pub struct HeapSeries {
     pub snapshots: Vec<usize>,
     /// Sampling of each of these dumps.
     pub sampling: Vec<Sampling>,
+    /// Dumps that are cut and left out: stacks that are not in them would look freed.
+    pub partial: usize,
     /// Whether every dump has accumulated counts.
     pub accumulated: bool,
     /// By stack id; a stack that no dump mentions has no counts.
@@ -34,7 +36,8 @@ pub struct StackSeries {
 }
 
 impl HeapSeries {
-    /// Collects the dumps of a timeline. A stack that occurs in several records of one dump is their sum.
+    /// Collects the dumps of a timeline, without cut ones while there are whole ones. A stack that occurs in several records
+    /// of one dump is their sum.
     pub fn of(timeline: &Timeline) -> HeapSeries {
         let mut series = HeapSeries::without_counts(timeline);
         for dump in 0..series.dumps() {
@@ -61,7 +64,11 @@ impl HeapSeries {
 
     /// Every stack without a count so far. Room is taken as counts come, so that it can be what samples leave free.
     fn without_counts(timeline: &Timeline) -> HeapSeries {
-        let snapshots: Vec<usize> = (0..timeline.snapshots.len()).filter(|&i| timeline.snapshots[i].heap.is_some()).collect();
+        let mut snapshots: Vec<usize> = (0..timeline.snapshots.len()).filter(|&i| timeline.snapshots[i].heap.is_some()).collect();
+        let whole = |&i: &usize| timeline.snapshots[i].heap.as_ref().is_some_and(|heap| !heap.is_partial());
+        let (all, some_whole) = (snapshots.len(), snapshots.iter().any(whole));
+        snapshots.retain(|i| !some_whole || whole(i));
+        let partial = all - snapshots.len();
         let heaps = || snapshots.iter().filter_map(|&i| timeline.snapshots[i].heap.as_ref());
         let accumulated = heaps().count() > 0 && heaps().all(|heap| heap.accumulated);
         let room = || Vec::with_capacity(snapshots.len());
@@ -70,7 +77,7 @@ impl HeapSeries {
             live: room(),
             accumulated: if accumulated { room() } else { Vec::new() },
         });
-        HeapSeries { stacks: stacks.collect(), sampling: heaps().map(|heap| heap.sampling).collect(), accumulated, snapshots }
+        HeapSeries { stacks: stacks.collect(), sampling: heaps().map(|heap| heap.sampling).collect(), partial, accumulated, snapshots }
     }
 
     /// Adds the next dump.

@@ -33,14 +33,23 @@ pub const POOL_SLOWED: f64 = 0.26;
 pub const TURNOVER: f64 = -0.25;
 /// Share of the rise that must fall into at most two adjacent intervals to be called one step.
 pub const STEP_SHARE: f64 = 0.8;
+/// A step takes at most one of so many parts of the window, or one interval: a cache that fills in two of five intervals
+/// is no single event.
+const STEP_WINDOW: usize = 3;
 /// Intervals after a step that must be quiet.
 pub const STEP_QUIET: usize = 2;
 /// A fall of this share of the range makes a sawtooth.
 pub const DRAWDOWN: f64 = 0.5;
+/// An interval in which the regressor moved by less than this share of its mean move is idle.
+const IDLE: f64 = 0.1;
 /// Error of a level from dump and counter not being of the same instant, as a share of the maximum.
 const INSTANT: f64 = 0.01;
 /// Intervals needed before a shape is told at all.
 pub const LEAST_INTERVALS: usize = 5;
+
+/// Intervals from which a course speaks for itself: its thirds have two intervals each, and one to spare. The call rests on
+/// fewer only where something else agrees.
+pub const MANY_INTERVALS: usize = 7;
 
 /// Name of the regressor that is time.
 pub const TIME: &str = "second";
@@ -129,6 +138,10 @@ pub struct Trend {
     pub robust: Interval,
     /// Share of the variance of the levels that a straight line explains.
     pub r2: f64,
+    /// Intervals in which the regressor moved: an idle one shows nothing of growth per unit.
+    pub active: usize,
+    /// Whether the last interval is idle: the work ended before the window did.
+    pub ends_idle: bool,
     /// Rate over the first third of the intervals (three at least).
     pub early: Interval,
     /// Rate over the last third.
@@ -165,6 +178,12 @@ impl Trend {
     /// The rate of the last third against the first.
     pub fn late_over_early(&self) -> f64 {
         if self.early.estimate > 0.0 { self.late.estimate / self.early.estimate } else { f64::INFINITY }
+    }
+
+    /// It stopped, or slowed at least as much as a pool does that fills within half of the window. Growth that slowed
+    /// less and goes on may be a leak whose work slows down.
+    pub fn levels_off(&self) -> bool {
+        !self.still_grows() || self.late_over_early() <= POOL_SLOWED
     }
 
     /// The fit prefers saturation beyond doubt.
@@ -204,12 +223,15 @@ pub fn fit(series: &Series, regressor: &Regressor) -> Option<Trend> {
         if span > 0.0 { Interval::symmetric(sum / span, Z95 * se / span) } else { Interval::symmetric(0.0, f64::INFINITY) }
     };
     let third = (n / 3).max(3).min(n);
+    let idle = IDLE * exposure / n as f64;
     let robust = theil_sen(&regressor.values, &series.levels);
     Some(Trend {
         per: regressor.name.clone(),
         rate: rate_over(0..n),
         robust,
         r2: r_squared(&regressor.values, &series.levels),
+        active: dx.iter().filter(|&&d| d > idle).count(),
+        ends_idle: dx[n - 1] <= idle,
         early: rate_over(0..third),
         late: rate_over(n - third..n),
         aicc_linear: linear.aicc(1, n, dispersion),
@@ -549,10 +571,11 @@ fn shape(series: &Series, regressors: &[Regressor], increments: &[f64], course: 
         course.trends.iter().all(|t| t.aicc_saturating + AICC_SUGGESTIVE < t.aicc_linear && t.late_over_early() < HALVED);
     let grows = course.trends.iter().any(Trend::still_grows)
         || (course.lag1 < TURNOVER && regressors.first().is_some_and(|time| late_levels_rise(&time.values, &series.levels)));
-    if halved_everywhere || saturates_everywhere || (!grows && (suggests_everywhere || flat_tail(series, noise))) {
+    let levels_off = course.trends.iter().all(Trend::levels_off);
+    if (halved_everywhere || saturates_everywhere) && levels_off || (!grows && (suggests_everywhere || flat_tail(series, noise))) {
         return Shape::Plateau(flat_from(series, noise));
     }
-    if !grows {
+    if !grows || halved_everywhere || saturates_everywhere {
         return Shape::Undetermined;
     }
     match course.best_trend() {
@@ -580,11 +603,12 @@ fn jumps(increments: &[f64], noise: f64, growth: f64) -> bool {
     growth > 0.0 && bursts >= 2 && 2 * silences >= increments.len()
 }
 
-/// At least 80 % of the rise in at most two adjacent intervals, and two quiet intervals after.
+/// At least 80 % of the rise in one interval, or in two adjacent ones where these are at most a third of the window, and
+/// two quiet intervals after.
 fn one_step(increments: &[f64], noise: f64) -> Option<usize> {
     let total: f64 = increments.iter().sum();
     let n = increments.len();
-    (1..=2usize).find_map(|width| {
+    (1..=(n / STEP_WINDOW).clamp(1, 2)).find_map(|width| {
         let (at, rise) =
             (0..=n.checked_sub(width)?).map(|i| (i, increments[i..i + width].iter().sum::<f64>())).max_by(|a, b| a.1.total_cmp(&b.1))?;
         let rest = &increments[at + width..];

@@ -6,12 +6,12 @@
 use crate::analysis::detect::pools::{Finder, Pool, PoolKind};
 use crate::analysis::detect::setting::{Advice, Settings, advise};
 use crate::analysis::detect::{self, Case, Sibling};
-use crate::analysis::estimate::{Interval, unseen_at_most};
+use crate::analysis::estimate::Interval;
 use crate::analysis::explain;
 use crate::analysis::finding::{Cleared, Confidence, Evidence, FrameView, Missing, Rate, Suspect, Verdict, VerdictKind, fingerprint};
 use crate::analysis::group::{Group, Paths, group, together};
 use crate::analysis::join::{Explained, Explanation, Growing};
-use crate::analysis::judge::{Call, Judged, MATERIAL_SHARE, Setting, judge};
+use crate::analysis::judge::{Call, Judged, MATERIAL_SHARE, RESOLVED_SAMPLES, Setting, judge};
 use crate::analysis::ledger::{Ledger, RowKind};
 use crate::analysis::lives;
 use crate::analysis::one_dump;
@@ -41,6 +41,10 @@ const SIBLINGS: usize = 8;
 const MOST_ASKED: usize = 32;
 /// Stacks of a group that the binaries are asked about, heaviest growth first.
 const MOST_STACKS: usize = 64;
+/// Finer sampling than every 4 KiB (two below this) costs more than it shows.
+const FINEST_LG: u32 = 14;
+/// Patterns of memory that the program can still reach: entries of a structure that is in use.
+const REACHABLE: [&str; 3] = ["unbounded_map", "unbounded_vec", "interning"];
 /// Standard error of a ledger row from being read some ms apart.
 const LEDGER_NOISE: f64 = 256.0 * 1024.0;
 
@@ -89,6 +93,8 @@ pub struct Summary {
     pub pid: Option<u64>,
     /// Number of snapshots.
     pub snapshots: usize,
+    /// Number of heap dumps among them.
+    pub heap_dumps: usize,
     /// Time of the first, Unix ms.
     pub first_unix_ms: i64,
     /// Time of the last, Unix ms.
@@ -132,7 +138,7 @@ pub fn triage_with(
     let at_dumps = regressors(timeline, &series.snapshots, options);
     let rss: Vec<f64> = ledger.rss.iter().map(|&bytes| bytes as f64).collect();
     let rss_rise = (!rss.is_empty()).then(|| rss.iter().copied().fold(f64::MIN, f64::max) - rss[0]);
-    let rss_course = resident_heap(&ledger, series, &at_dumps);
+    let rss_course = resident_heap(&ledger, &regressors(timeline, &ledger.snapshots, options));
     let setting = Setting { regressors: &at_dumps, rss_rise, rss_course: rss_course.as_ref() };
     let mut judged = match series.dumps() {
         0 | 1 => Vec::new(),
@@ -169,7 +175,7 @@ pub fn triage_with(
     }
     let mut missing = missing(timeline, &summary, symbols, series);
     missing.extend(explained.missing);
-    let blind_spot = blind_spot(series, &summary);
+    let blind_spot = blind_spot(series, &summary, &judged);
     let advice = advice(timeline, symbols, &ledger, &summary);
     let mut slabs = slabs::slabs(timeline, ledger.rss.last().copied());
     slabs.iter_mut().for_each(|slabs| slabs::join(slabs, timeline, symbols));
@@ -245,12 +251,13 @@ pub fn regressors(timeline: &Timeline, at: &[usize], options: &Options) -> Vec<R
     all
 }
 
-/// The course of what jemalloc has resident, at the dumps.
-fn resident_heap(ledger: &Ledger, series: &HeapSeries, at_dumps: &[Regressor]) -> Option<Course> {
-    let at: Option<Vec<usize>> = series.snapshots.iter().map(|s| ledger.snapshots.iter().position(|l| l == s)).collect();
-    let at = at.filter(|at| at.len() >= 3)?;
-    let levels = at.iter().map(|&i| ledger.allocator_resident(i) as f64).collect();
-    Some(course(&Series::measured(levels, LEDGER_NOISE), at_dumps))
+/// The course of what jemalloc has resident; `None` where resident memory was not recorded.
+fn resident_heap(ledger: &Ledger, regressors: &[Regressor]) -> Option<Course> {
+    if ledger.rss.len() < 3 {
+        return None;
+    }
+    let levels = (0..ledger.snapshots.len()).map(|i| ledger.allocator_resident(i) as f64).collect();
+    Some(course(&Series::measured(levels, LEDGER_NOISE), regressors))
 }
 
 fn summarize(timeline: &Timeline, series: &HeapSeries) -> Summary {
@@ -272,6 +279,7 @@ fn summarize(timeline: &Timeline, series: &HeapSeries) -> Summary {
         process: timeline.process.name.clone(),
         pid: timeline.process.pid,
         snapshots: snapshots.len(),
+        heap_dumps: series.dumps(),
         first_unix_ms: snapshots.first().map_or(0, |s| s.unix_ms),
         last_unix_ms: snapshots.last().map_or(0, |s| s.unix_ms),
         timed: snapshots.iter().all(|s| !matches!(s.time_source, TimeSource::Sequence | TimeSource::ArgumentOrder)),
@@ -326,7 +334,7 @@ impl View<'_> {
     }
 
     fn suspect(&self, judged: &Judged, explanation: Option<&Explanation>) -> Option<Suspect> {
-        let (kind, confidence, open) = self.grade(judged)?;
+        let (kind, mut confidence, open) = self.grade(judged)?;
         let heaviest = *judged.group.stacks.first()?;
         let stack = view::stack(&self.timeline.stacks, self.symbols, heaviest);
         let owner = self.owner(judged);
@@ -363,6 +371,14 @@ impl View<'_> {
             refuted_by = format!("{}; or {refuted_by}", found.refuted_by);
             remedy.clone_from(&found.remedy);
             keywords.extend(found.keywords.iter().map(|&k| k.to_owned()));
+        }
+        // Growth shows that it is kept; only its meaning tells data that is being loaded from entries that were forgotten.
+        let reachable = pattern.as_ref().is_some_and(|(id, found)| REACHABLE.contains(id) && found.weight != detect::BINARY);
+        if reachable && confidence == Confidence::High {
+            confidence = Confidence::Medium;
+            let claim = "a structure in use holds it: that its entries are needed no more, growth alone cannot show, so the confidence is not \
+                         high. Let the work end, or do the same work twice: data that is loaded stops growing, and the second time adds nothing";
+            evidence.push(Evidence::new(claim, "pattern"));
         }
         let names = judged.group.shared.iter().map(|f| self.paths.name(f.key));
         keywords.extend(owner.function.rsplit("::").find(|part| !part.starts_with('{')).map(str::to_owned));
@@ -586,8 +602,8 @@ fn general_remedy(owner: &FrameView) -> String {
     }
 }
 
-/// The smallest leak that would have shown, said for the all-clear.
-fn blind_spot(series: &HeapSeries, summary: &Summary) -> Option<String> {
+/// The smallest leak that would have shown, said for the all-clear: in a stack of its own, and inside memory that churns.
+fn blind_spot(series: &HeapSeries, summary: &Summary, judged: &[Judged]) -> Option<String> {
     let sampling = *series.sampling.last()?;
     let seconds = (summary.last_unix_ms - summary.first_unix_ms) as f64 / 1000.0;
     if series.dumps() < 2 {
@@ -599,20 +615,30 @@ fn blind_spot(series: &HeapSeries, summary: &Summary) -> Option<String> {
                 .to_owned(),
         );
     }
-    // Sixteen new samples resolve a growth; with exact profiles anything shows.
-    let least = match sampling {
-        Sampling::Exact => return Some("every allocation was recorded: any growth of live memory would show".to_owned()),
-        Sampling::Interval(bytes) => 16.0 * bytes.get() as f64,
+    let Sampling::Interval(interval) = sampling else {
+        return Some("every allocation was recorded: any growth of live memory would show".to_owned());
     };
-    let rate = if summary.timed && seconds > 0.0 { format!(", {} per minute,", iec(least / seconds * 60.0)) } else { String::new() };
-    let finer = match sampling {
-        Sampling::Interval(bytes) if bytes.get() > 1 << 17 => "; lg_prof_sample:17 would show less",
-        _ => "; a longer capture would show less",
+    let least = RESOLVED_SAMPLES * interval.get() as f64;
+    let rate = |bytes: f64| match summary.timed && seconds > 0.0 {
+        true => format!(" ({} per minute)", iec(bytes / seconds * 60.0)),
+        false => String::new(),
+    };
+    // Growth must stand out of the error of the whole it is part of, and that is largest where objects come and go.
+    let hidden = |j: &&Judged| !j.is_suspect();
+    let loudest = judged.iter().filter(hidden).map(Judged::could_hide).max_by(f64::total_cmp);
+    let within = loudest
+        .filter(|&bytes| bytes > least)
+        .map_or_else(String::new, |bytes| format!("; where objects come and go most, one below {}{}", iec(bytes), rate(bytes)));
+    let finer = match interval.get().max(1).ilog2() {
+        lg @ FINEST_LG.. => format!("lg_prof_sample:{} shows a quarter of that, and a capture", lg - 2),
+        _ => "a capture".to_owned(),
     };
     Some(format!(
-        "a leak below {}{rate} would be invisible at one sample per {}{finer}",
+        "a leak below {}{} in a stack of its own would be invisible at one sample per {}{within}; {finer} four times as long shows a \
+         quarter of the rate",
         iec(least),
-        iec(unseen_at_most(sampling) / 20f64.ln())
+        rate(least),
+        iec(interval.get() as f64),
     ))
 }
 
@@ -636,6 +662,13 @@ fn missing(timeline: &Timeline, summary: &Summary, symbols: &Symbols, series: &H
             "more snapshots",
             format!("{} dumps do not tell a leak from a cache that warms", series.dumps()),
             "take ten or more over a longer window: `heaptriage record --pid N --every 30s`",
+        ));
+    }
+    if series.partial > 0 {
+        all.push(Missing::new(
+            format!("the whole of {} cut {}", series.partial, if series.partial == 1 { "dump" } else { "dumps" }),
+            "a stack that a cut dump lacks would look freed: growth is told from the other dumps",
+            "copy the dumps again, and check the room on the disk they were written to",
         ));
     }
     if !has("smaps") && !has("status") {

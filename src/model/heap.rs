@@ -128,3 +128,10 @@ pub struct HeapProfile {
     /// The dump ends before its end.
     pub truncated: bool,
 }
+
+impl HeapProfile {
+    /// Whether stacks are missing: it was cut before its mappings, which come last. What it lacks is not gone.
+    pub fn is_partial(&self) -> bool {
+        self.truncated && self.mappings.is_empty()
+    }
+}

@@ -3,6 +3,7 @@
 mod browser;
 mod captures;
 mod check;
+mod degraded;
 mod doctor;
 mod families;
 #[cfg(feature = "parquet")]

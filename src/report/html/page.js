@@ -121,12 +121,12 @@
 
   const Z = 1.959963984540054;
 
-  /** Objects, bytes and variance behind `c` sampled objects of `b` bytes. */
+  /** Objects, bytes, variance and third moment of the error behind `c` sampled objects of `b` bytes. */
   function unsample(c, b, interval) {
-    if (c === 0) return [0, 0, 0];
-    if (interval <= 1 || b === 0) return [c, b, 0];
-    const x = b / c, p = -Math.expm1(-x / interval), q = Math.exp(-x / interval);
-    return [c / p, b / p, (c * x * x * q) / (p * p)];
+    if (c === 0) return [0, 0, 0, 0];
+    if (interval <= 1 || b === 0) return [c, b, 0, 0];
+    const x = b / c, p = -Math.expm1(-x / interval), q = Math.exp(-x / interval), f = x / p;
+    return [c / p, b / p, c * f * f * q, c * f * f * f * q * q];
   }
 
   const estimated = new Map();
@@ -140,10 +140,11 @@
     columns.process = dump.process;
     columns.accumulated = !!dump.all_bytes;
     dump.stack.forEach((stack, i) => {
-      const [objects, size, variance] = unsample(dump.objects[i], dump.bytes[i], dump.interval);
+      const [objects, size, variance, third] = unsample(dump.objects[i], dump.bytes[i], dump.interval);
       columns.objects[stack] = objects;
       columns.bytes[stack] = size;
       columns.variance[stack] = variance;
+      columns.third[stack] = third;
       columns.samples[stack] = dump.objects[i];
       if (columns.accumulated) {
         const all = unsample(dump.all_objects[i], dump.all_bytes[i], dump.interval);
@@ -159,7 +160,7 @@
 
   function empty() {
     const column = () => new Float64Array(stackCount);
-    return { objects: column(), bytes: column(), variance: column(), samples: column(), allObjects: column(), allBytes: column(), allSamples: column(), interval: 1, process: -1, accumulated: false };
+    return { objects: column(), bytes: column(), variance: column(), third: column(), samples: column(), allObjects: column(), allBytes: column(), allSamples: column(), interval: 1, process: -1, accumulated: false };
   }
 
   /** Variance of the change of one stack: objects that live at both times are sampled in both or in neither. */
@@ -173,6 +174,27 @@
     const births = Math.max(0, b.allSamples[s] - a.allSamples[s]);
     const deaths = Math.max(0, births - (k2 - k1));
     return Math.min(high, Math.max(low, f2 * (Math.min(births, k2) + Math.min(deaths, k1))));
+  }
+
+  /** Third moment of the error of the same change: however many came and went, their difference is known. */
+  function changeThird(a, b, s) {
+    if (a.process !== b.process || a.interval !== b.interval) return b.third[s] - a.third[s];
+    const k1 = a.samples[s], k2 = b.samples[s];
+    return Math.max(k1 > 0 ? a.third[s] / k1 : 0, k2 > 0 ? b.third[s] / k2 : 0) * (k2 - k1);
+  }
+
+  /** What one sampled object of a stack stands for besides itself. */
+  function changeUnseen(a, b, s) {
+    const unseen = (side) => (side.variance[s] > 0 ? side.third[s] / side.variance[s] : 0);
+    return Math.max(unseen(a), unseen(b));
+  }
+
+  /** Score interval of a change. */
+  function changeInterval(size, variance, third, unseen) {
+    const error = Math.sqrt(Math.max(0, variance));
+    if (error <= 0) return [size - Z * Z * unseen, size + Z * Z * unseen];
+    const skewness = third / error ** 3, shift = ((Z * Z) / 2) * skewness, half = Z * Math.sqrt(1 + (Z * Z * skewness * skewness) / 4);
+    return [size + error * (shift - half), size + error * (shift + half)];
   }
 
   /** Score interval of a sum of stacks. */
@@ -278,11 +300,15 @@
 
   function selectPair() {
     const a = estimates(marks[state.a].shows), b = estimates(marks[state.b].shows);
-    const change = new Float64Array(stackCount);
-    for (let s = 0; s < stackCount; s++) change[s] = changeVariance(a, b, s);
+    const change = new Float64Array(stackCount), third = new Float64Array(stackCount), unseen = new Float64Array(stackCount);
+    for (let s = 0; s < stackCount; s++) {
+      change[s] = changeVariance(a, b, s);
+      third[s] = changeThird(a, b, s);
+      unseen[s] = changeUnseen(a, b, s);
+    }
     const since = state.a === state.b ? null : a;
     const between = (column) => (b.accumulated ? b[column].map((value, s) => Math.max(0, value - (since && since.accumulated ? since[column][s] : 0))) : new Float64Array(stackCount));
-    pair = { a, b, change, allBytes: between("allBytes"), allObjects: between("allObjects") };
+    pair = { a, b, change, third, unseen, allBytes: between("allBytes"), allObjects: between("allObjects") };
   }
 
   let keep;
@@ -417,7 +443,7 @@
   function sumView() {
     const n = view.size;
     const column = () => new Float64Array(n);
-    const v = (view.values = { bytesA: column(), bytesB: column(), objectsA: column(), objectsB: column(), variance: column(), samples: column(), change: column(), allBytes: column(), allObjects: column(), width: column(), self: column() });
+    const v = (view.values = { bytesA: column(), bytesB: column(), objectsA: column(), objectsB: column(), variance: column(), samples: column(), change: column(), third: column(), unseen: column(), allBytes: column(), allObjects: column(), width: column(), self: column() });
     const { a, b } = pair, dumpA = marks[state.a].shows, dumpB = marks[state.b].shows;
     const objects = state.unit === "objects";
     rows.stack.forEach((s, r) => {
@@ -426,6 +452,7 @@
       const bytesA = a.bytes[s] * inA, bytesB = b.bytes[s] * inB, objectsA = a.objects[s] * inA, objectsB = b.objects[s] * inB;
       v.bytesA[node] += bytesA; v.bytesB[node] += bytesB; v.objectsA[node] += objectsA; v.objectsB[node] += objectsB;
       v.variance[node] += b.variance[s] * inB; v.samples[node] += b.samples[s] * inB; v.change[node] += pair.change[s] * Math.max(inA, inB);
+      v.third[node] += pair.third[s] * Math.max(inA, inB); v.unseen[node] = Math.max(v.unseen[node], pair.unseen[s] * Math.max(inA, inB));
       v.allBytes[node] += pair.allBytes[s] * inB; v.allObjects[node] += pair.allObjects[s] * inB;
       v.self[node] += widthOf(objects ? objectsA : bytesA, objects ? objectsB : bytesB, (objects ? pair.allObjects : pair.allBytes)[s] * inB);
     });
@@ -696,9 +723,9 @@
     const pairs = state.a !== state.b;
     lines.push([pairs ? `live at ${marks[state.b].label}: ` : "live: ", `${bytes(size)}${range(low, high, bytes)}, ${count(values.objectsB[v])}`]);
     if (pairs) {
-      const half = Z * Math.sqrt(Math.max(0, values.change[v]));
+      const [least, most] = changeInterval(size - was, values.change[v], values.third[v], values.unseen[v]);
       lines.push([`live at ${marks[state.a].label}: `, `${bytes(was)}, ${count(values.objectsA[v])}`]);
-      lines.push(["change: ", `${signedBytes(size - was)}${range(size - was - half, size - was + half, signedBytes)}, ${signedCount(values.objectsB[v] - values.objectsA[v])} objects`]);
+      lines.push(["change: ", `${signedBytes(size - was)}${range(least, most, signedBytes)}, ${signedCount(values.objectsB[v] - values.objectsA[v])} objects`]);
     }
     if (values.allBytes[v] > 0) {
       lines.push(["allocated: ", `${bytes(values.allBytes[v])}, ${count(values.allObjects[v])}`]);
@@ -990,15 +1017,19 @@
     { id: "name", label: "Owner", of: (row) => row.name, words: true },
     { id: "live", label: "Live", of: (row) => row.bytesB, show: (row) => bytes(row.bytesB) },
     { id: "growth", label: "Change", of: (row) => row.bytesB - row.bytesA, show: (row) => signedBytes(row.bytesB - row.bytesA), pairs: true },
-    { id: "interval", label: "95 % of the change", of: (row) => row.bytesB - row.bytesA - Z * Math.sqrt(row.change), show: (row) => intervalText(row), pairs: true },
+    { id: "interval", label: "95 % of the change", of: (row) => rowInterval(row)[0], show: (row) => intervalText(row), pairs: true },
     { id: "objects", label: "Objects", of: (row) => row.objectsB, show: (row) => grouped(row.objectsB) },
     { id: "size", label: "Mean size", of: (row) => (row.objectsB > 0 ? row.bytesB / row.objectsB : 0), show: (row) => (row.objectsB > 0 ? bytes(row.bytesB / row.objectsB) : "-") },
     { id: "trend", label: "Trend", show: null, pairs: true },
   ];
 
+  function rowInterval(row) {
+    return changeInterval(row.bytesB - row.bytesA, row.change, row.third, row.unseen);
+  }
+
   function intervalText(row) {
-    const delta = row.bytesB - row.bytesA, half = Z * Math.sqrt(Math.max(0, row.change));
-    return half > 0 ? `${signedBytes(delta - half)} to ${signedBytes(delta + half)}` : "exact";
+    const [low, high] = rowInterval(row);
+    return high > low ? `${signedBytes(low)} to ${signedBytes(high)}` : "exact";
   }
 
   function buildTable() {
@@ -1027,9 +1058,10 @@
       if (!keep[s] || (b.objects[s] === 0 && a.objects[s] === 0)) continue;
       const id = key(s);
       let row = grouped_.get(id);
-      if (!row) grouped_.set(id, (row = { id, stacks: [], bytesA: 0, bytesB: 0, objectsA: 0, objectsB: 0, change: 0 }));
+      if (!row) grouped_.set(id, (row = { id, stacks: [], bytesA: 0, bytesB: 0, objectsA: 0, objectsB: 0, change: 0, third: 0, unseen: 0 }));
       row.stacks.push(s);
       row.bytesA += a.bytes[s]; row.bytesB += b.bytes[s]; row.objectsA += a.objects[s]; row.objectsB += b.objects[s]; row.change += pair.change[s];
+      row.third += pair.third[s]; row.unseen = Math.max(row.unseen, pair.unseen[s]);
     }
     const list = [...grouped_.values()];
     for (const row of list) row.name = rowName(row);
