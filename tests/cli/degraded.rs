@@ -94,7 +94,7 @@ fn less_evidence_is_never_more_certainty() {
         // The rest of the process was not seen.
         ("nested", Less::Without(".smaps"), AtMost("steady", "low")),
         // A cut dump lacks stacks, which are not gone.
-        ("segments", Less::Cut, LeakAt("posting_mut")),
+        ("segments", Less::Cut, LeakAt("add_document")),
         ("feed", Less::Cut, LeakAt("bury")),
         ("crawl", Less::Mixed, LeakAt("fetch_page")),
     ];
