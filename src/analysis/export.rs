@@ -619,6 +619,7 @@ pub(crate) mod tests {
             name: "app".to_owned(),
             path: "/srv/app".to_owned(),
             file: None,
+            debug_files: Default::default(),
             build_id: crate::address::BuildId::from_hex("0123abcd"),
             status: ModuleStatus::Ok,
             debug_info: DebugInfo::Full,

@@ -161,19 +161,27 @@ const LONGEST_ORIGIN: usize = 4;
 
 impl Functions {
     /// Walks the bodies of all functions. Those of `wanted` matter whatever they do, and so do functions that they are inlined in.
-    pub fn read(units: &Units<'_>, types: &TypeTable, wanted: &HashSet<EntryOffset, FxBuildHasher>) -> Self {
+    /// `read` is told the size of each unit.
+    pub fn read(units: &Units<'_>, types: &TypeTable, wanted: &HashSet<EntryOffset, FxBuildHasher>, read: &(dyn Fn(u64) + Sync)) -> Self {
         let interests = Interests::new(types, wanted);
         let plans: Vec<&UnitPlan<'_>> = units.read_ones().collect();
-        let read: Vec<UnitBodies> = plans.par_iter().map(|plan| UnitBodies::read(units, plan, &interests).unwrap_or_default()).collect();
+        let bodies: Vec<UnitBodies> = plans
+            .par_iter()
+            .map(|plan| {
+                let found = UnitBodies::read(units, plan, &interests).unwrap_or_default();
+                read(u64::from(plan.end - plan.start));
+                found
+            })
+            .collect();
         let mut functions = Functions::default();
         let mut holders: HashSet<EntryOffset, FxBuildHasher> = HashSet::default();
-        for unit in &read {
+        for unit in &bodies {
             functions.places.extend_from_slice(&unit.places);
             functions.relevant.extend_from_slice(&unit.relevant);
             functions.nested_glue.extend_from_slice(&unit.nested_glue);
             holders.extend(unit.holders.iter().copied());
         }
-        for unit in &read {
+        for unit in &bodies {
             functions.relevant.extend(unit.inlines.iter().filter(|(_, inlined)| holders.contains(inlined)).map(|(function, _)| *function));
         }
         functions.nested_glue.sort_unstable();

@@ -21,6 +21,8 @@ use crate::address::{BuildId, Svma};
 use hashbrown::{HashMap, HashSet};
 use rustc_hash::FxBuildHasher;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 /// How much of a binary can be read: decides what an analysis may claim.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -102,6 +104,8 @@ pub struct OwnershipFacts {
     pub cpp_units: usize,
     /// Skeleton units whose split debug information was not found.
     pub missing_split: usize,
+    /// Files of split debug information that were read one by one.
+    pub loose_files: usize,
     /// Parts of the debug information that could not be read.
     pub damaged: usize,
     /// Functions have landing pads: not built with `panic = "abort"`.
@@ -136,8 +140,43 @@ pub struct OwnershipFacts {
 pub struct Options {
     /// The file with the debug information, where it is kept apart.
     pub debug_file: Option<PathBuf>,
+    /// The package of split debug information, where it is not beside the binary.
+    pub package: Option<PathBuf>,
+    /// Files of split debug information, where they are neither beside the binary nor where the compiler wrote them.
+    pub split: Vec<PathBuf>,
+    /// The file of debug information that dwz shares between binaries.
+    pub alternate: Option<PathBuf>,
     /// Addresses of interest, in the file's own addresses: the functions around them are looked at too.
     pub addresses: Vec<u64>,
+    /// Told how far the reading is.
+    pub progress: Progress,
+}
+
+/// Who is told how far the reading of a binary is; nobody by default.
+#[derive(Clone, Default)]
+pub struct Progress(Option<Arc<dyn Fn(u64, u64) + Send + Sync>>);
+
+impl Progress {
+    /// Calls `told(bytes read, bytes in all)` now and then, from any thread.
+    pub fn to(told: impl Fn(u64, u64) + Send + Sync + 'static) -> Self {
+        Progress(Some(Arc::new(told)))
+    }
+
+    /// A counter over `total` bytes: adds what was read.
+    fn counter(&self, total: u64) -> impl Fn(u64) + Sync {
+        let done = AtomicU64::new(0);
+        move |bytes| {
+            if let Some(told) = &self.0 {
+                told(done.fetch_add(bytes, Ordering::Relaxed).saturating_add(bytes), total);
+            }
+        }
+    }
+}
+
+impl std::fmt::Debug for Progress {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        out.write_str(if self.0.is_some() { "Progress(..)" } else { "Progress" })
+    }
 }
 
 /// Wrappers of wrappers of functions that skip a drop: how far callers are followed.
@@ -173,17 +212,22 @@ pub fn ownership_facts_with(
         None => None,
     };
     let debug = separate.as_ref().unwrap_or(&elf);
-    let split = SplitFiles::find(path, options.debug_file.as_deref(), debug);
+    // Strings only: units that binaries share are not read.
+    let alternate = options.alternate.as_ref().and_then(|file| ElfFile::open(file).ok());
+    let split = SplitFiles::find(path, options, debug);
     let package = split.package.as_ref().and_then(|package| dwarf::load_package(package));
-    let units = Units::read(dwarf::load(debug, None, Sections::ForSymbols), |id, parent| match &package {
+    let units = Units::read(dwarf::load(debug, alternate.as_ref(), Sections::ForSymbols), |id, parent| match &package {
         Some(package) => package.find_cu(gimli::DwoId(id), parent).ok().flatten(),
         None => Some(dwarf::load_split(split.loose.get(&id)?, parent, Sections::ForSymbols)),
     });
-    let types = TypeTable::read(&units);
+    // Twice: once for types, once for bodies.
+    let bytes: u64 = units.read_ones().map(|plan| u64::from(plan.end - plan.start)).sum();
+    let read = options.progress.counter(2 * bytes);
+    let types = TypeTable::read(&units, &read);
     let mut lines = wanted(&types, elf.file().modified());
     lines.sort_unstable();
     let groups = declared_in(&types, &lines);
-    let mut functions = Functions::read(&units, &types, &groups.iter().map(|&(_, entry)| entry).collect());
+    let mut functions = Functions::read(&units, &types, &groups.iter().map(|&(_, entry)| entry).collect(), &read);
     let memory = Memory::new(&elf);
     let unwind = UnwindTable::read(&elf);
 
@@ -218,6 +262,7 @@ pub fn ownership_facts_with(
         rust_units: count(Origin::Rust),
         cpp_units: count(Origin::Cpp),
         missing_split: units.missing_split,
+        loose_files: split.loose.len(),
         damaged: units.damaged,
         unwinds: bodies.iter().any(|function| !function.call_sites.is_empty()),
         once_closures: once_closures(&types),
@@ -348,23 +393,34 @@ struct SplitFiles {
 }
 
 impl SplitFiles {
-    /// Looks for `<binary>.dwp`, then for the `.dwo` files where the compiler wrote them or beside the binary.
-    fn find(path: &Path, debug_file: Option<&Path>, debug: &ElfFile) -> Self {
+    /// Looks for the package that was given, then `<binary>.dwp`, then for the `.dwo` files: those given, where the compiler wrote
+    /// them, beside the binary.
+    fn find(path: &Path, options: &Options, debug: &ElfFile) -> Self {
         let mut split = SplitFiles { package: None, loose: HashMap::default() };
         let skeletons = dwarf::skeletons(&dwarf::load(debug, None, Sections::ForSymbols));
         if skeletons.is_empty() {
             return split;
         }
-        for file in [Some(path), debug_file].into_iter().flatten() {
+        let beside = |file: &Path| {
             let mut name = file.as_os_str().to_owned();
             name.push(".dwp");
-            if let Ok(package) = ElfFile::open(Path::new(&name)) {
-                split.package = Some(package);
-                return split;
+            PathBuf::from(name)
+        };
+        let packages = options.package.iter().cloned().chain([Some(path), options.debug_file.as_deref()].into_iter().flatten().map(beside));
+        split.package = packages.into_iter().find_map(|file| ElfFile::open(&file).ok());
+        if split.package.is_some() {
+            return split;
+        }
+        for file in options.split.iter().filter_map(|file| ElfFile::open(file).ok()) {
+            if let Some(id) = dwarf::split_id(&file) {
+                split.loose.insert(id, file);
             }
         }
         let beside = path.parent().unwrap_or(Path::new(""));
         for skeleton in skeletons {
+            if split.loose.contains_key(&skeleton.id) {
+                continue;
+            }
             let written = skeleton.directory.join(&skeleton.name);
             let moved = skeleton.name.file_name().map(|name| beside.join(name));
             let found = [Some(written), moved].into_iter().flatten().find_map(|file| ElfFile::open(&file).ok());

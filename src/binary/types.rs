@@ -149,8 +149,8 @@ const DEEPEST_PATH: usize = 256;
 const LONGEST_ALIAS: usize = 32;
 
 impl TypeTable {
-    /// Reads all units of user code and its dependencies.
-    pub fn read(units: &Units<'_>) -> Self {
+    /// Reads all units of user code and its dependencies; `read` is told the size of each.
+    pub fn read(units: &Units<'_>, read: &(dyn Fn(u64) + Sync)) -> Self {
         let mut merger = Merger::default();
         let plans: Vec<&UnitPlan<'_>> = units.read_ones().collect();
         // Batches bound the memory of parsed and not yet merged units; merging in order makes ids the same for any number of threads.
@@ -159,6 +159,7 @@ impl TypeTable {
             for unit in parsed.iter().flatten() {
                 merger.merge(unit);
             }
+            read(batch.iter().map(|plan| u64::from(plan.end - plan.start)).sum());
         }
         merger.finish()
     }

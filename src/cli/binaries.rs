@@ -22,7 +22,15 @@ pub fn explain(groups: &[Growing], timeline: &Timeline, symbols: &Symbols, sourc
         let wanted: Vec<usize> = (0..groups.len()).filter(|&at| concerns(&groups[at], id, timeline, symbols)).collect();
         let usable = module.status == ModuleStatus::Ok && module.debug_info != DebugInfo::None;
         let Some(file) = module.file.as_ref().filter(|_| usable && !wanted.is_empty()) else { continue };
-        let options = Options { addresses: addresses(wanted.iter().map(|&at| &groups[at]), id, timeline, symbols), ..Options::default() };
+        let beside = module.debug_files.clone();
+        let options = Options {
+            debug_file: beside.debug,
+            alternate: beside.alternate,
+            package: beside.package,
+            split: beside.split,
+            addresses: addresses(wanted.iter().map(|&at| &groups[at]), id, timeline, symbols),
+            ..Options::default()
+        };
         let mut sources = BinarySources::default();
         let read = ownership_facts_with(Path::new(file), &options, |types, built| {
             sources = source.of_binary(types, built);

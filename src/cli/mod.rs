@@ -10,6 +10,7 @@ pub mod check;
 pub mod convert;
 pub mod diff;
 pub mod doctor;
+pub mod executable;
 pub mod export;
 pub mod fleet;
 pub mod gauges;

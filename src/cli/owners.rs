@@ -1,15 +1,16 @@
 //! `owners`: who holds a type, and which types can form reference cycles.
 
 use super::args::OutputArgs;
+use super::executable::ExecutableArgs;
 use super::output::Format;
 use super::{Context, Outcome};
 use crate::analysis::ownership::Graph;
 use crate::analysis::ownership::cycles::cycles;
-use crate::binary::facts::{Level, Options, OwnershipFacts, ownership_facts};
+use crate::binary::facts::{Level, OwnershipFacts, ownership_facts};
 use crate::report::ownership::{OwnersReport, dot, json, text};
+use crate::symbolize::cache::Kept;
 use clap::Args;
 use std::io::Write;
-use std::path::PathBuf;
 
 /// Arguments of `owners`.
 #[derive(Debug, Args)]
@@ -21,9 +22,8 @@ use std::path::PathBuf;
   heaptriage owners target/release/indexer --roots
       Every static and thread-local that holds heap memory.")]
 pub struct OwnersArgs {
-    /// The executable or library, with its debug information.
-    #[arg(value_name = "BINARY")]
-    pub binary: PathBuf,
+    #[command(flatten)]
+    executable: ExecutableArgs,
     /// The type to look for: its full name, its path without arguments, or the last segments of the path.
     /// Without it, and without --roots, cycles are shown.
     #[arg(long = "type", value_name = "NAME")]
@@ -34,9 +34,6 @@ pub struct OwnersArgs {
     /// Show only the statics and thread-locals that reach the type; without --type, all of them that hold heap memory.
     #[arg(long)]
     pub roots: bool,
-    /// The file with the debug information, where it is kept apart from the binary.
-    #[arg(long, value_name = "FILE")]
-    pub debug_file: Option<PathBuf>,
     #[command(flatten)]
     output: OutputArgs,
 }
@@ -45,10 +42,20 @@ pub struct OwnersArgs {
 const ROWS: usize = 40;
 
 /// Reads the binary and prints who holds what.
-pub fn run(args: OwnersArgs, _context: &Context) -> anyhow::Result<Outcome> {
+pub fn run(args: OwnersArgs, context: &Context) -> anyhow::Result<Outcome> {
     let format = args.output.format("owners")?;
     let mut output = args.output.create(format)?;
-    let facts = ownership_facts(&args.binary, &Options { debug_file: args.debug_file.clone(), ..Options::default() })?;
+    let options = args.executable.options(context)?;
+    let rows = args.output.rows(ROWS);
+    let question = format!("owners {format:?} {rows} {} {}", args.cycles, args.roots);
+    let asked = args.type_name.as_ref().map_or(vec![question.as_str()], |name| vec![question.as_str(), name]);
+    let kept = args.executable.kept(&options, &asked);
+    if let Some(known) = kept.as_ref().and_then(Kept::read) {
+        output.write_all(&known)?;
+        output.finish()?;
+        return Ok(Outcome::Done);
+    }
+    let facts = ownership_facts(&args.executable.binary, &options)?;
     let graph = Graph::new(&facts);
     let mut notes = notes(&facts);
     let owners = match args.type_name.as_deref() {
@@ -70,13 +77,16 @@ pub fn run(args: OwnersArgs, _context: &Context) -> anyhow::Result<Outcome> {
         cycles: cycles.as_deref(),
         notes,
         sees_roots: facts.level == Level::Types,
-        rows: args.output.rows(ROWS),
+        rows,
     };
     let result = match format {
         Format::Json => json(&report)?,
         Format::Dot => dot(&report),
         _ => text(&report),
     };
+    if let Some(kept) = kept.filter(|_| facts.loose_files == 0) {
+        kept.store(result.as_bytes());
+    }
     output.write_all(result.as_bytes())?;
     output.finish()?;
     Ok(Outcome::Done)

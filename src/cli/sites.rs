@@ -1,16 +1,17 @@
 //! `sites`: places where drop glue is skipped for types that own heap memory.
 
 use super::args::OutputArgs;
+use super::executable::ExecutableArgs;
 use super::output::Format;
 use super::source::{BinarySources, SourceArgs};
 use super::{Context, Outcome};
 use crate::analysis::ownership::Graph;
 use crate::analysis::sites::sites_with;
-use crate::binary::facts::{Level, Options, OwnershipFacts, ownership_facts_with};
+use crate::binary::facts::{Level, OwnershipFacts, ownership_facts_with};
 use crate::report::sites::{SitesReport, json, sarif, text};
+use crate::symbolize::cache::Kept;
 use clap::Args;
 use std::io::Write;
-use std::path::PathBuf;
 
 /// Arguments of `sites`.
 #[derive(Debug, Args)]
@@ -22,15 +23,11 @@ use std::path::PathBuf;
   heaptriage sites indexer --debug-file indexer.debug --json
       Every site with its types and addresses, cleared ones with the reason.")]
 pub struct SitesArgs {
-    /// The executable or library, with its debug information.
-    #[arg(value_name = "BINARY")]
-    pub binary: PathBuf,
+    #[command(flatten)]
+    executable: ExecutableArgs,
     /// Show sites in dependencies too.
     #[arg(long)]
     pub dependencies: bool,
-    /// The file with the debug information, where it is kept apart from the binary.
-    #[arg(long, value_name = "FILE")]
-    pub debug_file: Option<PathBuf>,
     #[command(flatten)]
     source: SourceArgs,
     #[command(flatten)]
@@ -41,25 +38,34 @@ pub struct SitesArgs {
 const ROWS: usize = 40;
 
 /// Reads the binary and prints where drops are skipped.
-pub fn run(args: SitesArgs, _context: &Context) -> anyhow::Result<Outcome> {
+pub fn run(args: SitesArgs, context: &Context) -> anyhow::Result<Outcome> {
     let format = args.output.format("sites")?;
     let mut output = args.output.create(format)?;
     let mut sources = BinarySources::default();
-    let options = Options { debug_file: args.debug_file.clone(), ..Options::default() };
-    let facts = ownership_facts_with(&args.binary, &options, |types, built| {
+    let options = args.executable.options(context)?;
+    let rows = args.output.rows(ROWS);
+    let question = format!("sites {format:?} {rows} {}", args.dependencies);
+    // Sources change by themselves: what they say is read each time.
+    let kept = if args.source.is_wanted() { None } else { args.executable.kept(&options, &[&question]) };
+    if let Some(known) = kept.as_ref().and_then(Kept::read) {
+        output.write_all(&known)?;
+        output.finish()?;
+        return Ok(Outcome::Done);
+    }
+    let facts = ownership_facts_with(&args.executable.binary, &options, |types, built| {
         sources = args.source.of_binary(types, built);
         sources.lines.clone()
     })?;
     let graph = Graph::new(&facts);
     let found = sites_with(&graph, &sources.texts);
-    let binary = args.binary.to_string_lossy();
+    let binary = args.executable.binary.to_string_lossy();
     let report = SitesReport {
         binary: &binary,
         build_id: facts.build_id.as_ref().map(ToString::to_string),
         debug_info: debug_info(&facts),
         sites: &found,
         notes: notes(&facts, args.source.is_wanted().then_some(&sources)),
-        rows: args.output.rows(ROWS),
+        rows,
         dependencies: args.dependencies,
     };
     let result = match format {
@@ -67,6 +73,9 @@ pub fn run(args: SitesArgs, _context: &Context) -> anyhow::Result<Outcome> {
         Format::Sarif => sarif(&report)?,
         _ => text(&report),
     };
+    if let Some(kept) = kept.filter(|_| facts.loose_files == 0) {
+        kept.store(result.as_bytes());
+    }
     output.write_all(result.as_bytes())?;
     output.finish()?;
     Ok(Outcome::Done)

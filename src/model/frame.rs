@@ -8,6 +8,7 @@ use crate::model::stack::AddressId;
 use hashbrown::HashMap;
 use rustc_hash::FxBuildHasher;
 use std::fmt;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 /// An interned text: function name, file path.
@@ -154,6 +155,19 @@ pub enum ModuleStatus {
     NotAFile,
 }
 
+/// Files with debug information that belong to a module's file.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct DebugFiles {
+    /// All of it, stripped off the module's file.
+    pub debug: Option<PathBuf>,
+    /// What several binaries share (dwz).
+    pub alternate: Option<PathBuf>,
+    /// The package of what was split off (`.dwp`).
+    pub package: Option<PathBuf>,
+    /// What was split off, file by file (`.dwo`).
+    pub split: Vec<PathBuf>,
+}
+
 /// One line of the symbols table at the foot of every view.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ModuleSymbols {
@@ -163,6 +177,8 @@ pub struct ModuleSymbols {
     pub path: String,
     /// The file that was read, where one was.
     pub file: Option<String>,
+    /// The files with its debug information, where that is kept apart.
+    pub debug_files: DebugFiles,
     /// Its build-id.
     pub build_id: Option<BuildId>,
     /// Whether it could be used.

@@ -111,20 +111,78 @@ impl Cache {
             translation.append(merged, at, &mut all);
             listed.push(address);
         }
-        let _ = self.write(&encode(&self.stamp, &listed, &all));
+        let _ = write(&self.path, &encode(&self.stamp, &listed, &all));
+    }
+}
+
+fn write(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
+    let dir = path.parent().unwrap_or(Path::new("."));
+    if bytes.len() as u64 > LARGEST_FILE {
+        return Ok(());
+    }
+    std::fs::create_dir_all(dir)?;
+    make_room(dir, bytes.len() as u64);
+    let mut file = tempfile::Builder::new().prefix(".new-").tempfile_in(dir)?;
+    file.write_all(bytes)?;
+    file.persist(path)?;
+    Ok(())
+}
+
+/// A result of one binary, kept whole: an answer to `question`, which includes the version of the program.
+#[derive(Debug)]
+pub struct Kept {
+    path: PathBuf,
+    /// What the answer depends on: the question, sizes and times of change of the files.
+    stamp: Vec<u8>,
+}
+
+/// Start of files with a whole result.
+const KEPT_MAGIC: &[u8; 8] = b"htkept\0\x01";
+
+impl Kept {
+    /// Where the answer for a binary is kept; `None` where it would not pay, or nothing identifies the binary. `files` are
+    /// those that the answer is read from: the binary first, others where they are there.
+    pub fn open(dir: &Path, files: &[&Path], question: &[&str]) -> Option<Self> {
+        let opened: Vec<ElfFile> = files.iter().filter_map(|file| ElfFile::open(file).ok()).collect();
+        let id = opened.first()?.build_id()?.clone();
+        if opened.iter().map(|file| file.section_size(".debug_info").max(file.section_size(".debug_info.dwo"))).max()? < WORTHWHILE {
+            return None;
+        }
+        let mut stamp = Vec::new();
+        for text in question {
+            stamp.extend((text.len() as u64).to_le_bytes());
+            stamp.extend(text.as_bytes());
+        }
+        let asked = checksum(&stamp);
+        for file in opened.iter().map(ElfFile::file) {
+            stamp.extend((file.bytes().len() as u64).to_le_bytes());
+            stamp.extend(nanoseconds(file.modified()).to_le_bytes());
+        }
+        Some(Kept { path: dir.join(format!("{id}-{asked:08x}.{EXTENSION}")), stamp })
     }
 
-    fn write(&self, bytes: &[u8]) -> std::io::Result<()> {
-        let dir = self.path.parent().unwrap_or(Path::new("."));
-        if bytes.len() as u64 > LARGEST_FILE {
-            return Ok(());
+    /// The answer, where it is known.
+    pub fn read(&self) -> Option<Vec<u8>> {
+        let bytes = read(&self.path)?;
+        let mut header = Reader(&bytes);
+        let whole = header.take(KEPT_MAGIC.len())? == KEPT_MAGIC && header.number()? == bytes.len().checked_sub(HEADER)? as u64;
+        if !whole || header.short()? != checksum(header.0) || header.text()? != self.stamp {
+            return None;
         }
-        std::fs::create_dir_all(dir)?;
-        make_room(dir, bytes.len() as u64);
-        let mut file = tempfile::Builder::new().prefix(".new-").tempfile_in(dir)?;
-        file.write_all(bytes)?;
-        file.persist(&self.path)?;
-        Ok(())
+        mark_used(&self.path);
+        Some(header.0.to_vec())
+    }
+
+    /// Keeps an answer. One that cannot be written is no trouble: the next run finds it out again.
+    pub fn store(&self, answer: &[u8]) {
+        let mut body = (self.stamp.len() as u64).to_le_bytes().to_vec();
+        body.extend(&self.stamp);
+        body.extend(answer);
+        let mut bytes = KEPT_MAGIC.to_vec();
+        bytes.extend((body.len() as u64).to_le_bytes());
+        bytes.extend(checksum(&body).to_le_bytes());
+        bytes.extend(body);
+        let _ = write(&self.path, &bytes);
     }
 }
 
@@ -366,6 +424,26 @@ mod tests {
         let path = dir.join("id.syms");
         let known = read(&path).and_then(|bytes| decode(&bytes, STAMP));
         Cache { path, stamp: STAMP.to_vec(), known }
+    }
+
+    #[test]
+    fn a_whole_result_is_kept_for_one_question_and_one_file() {
+        let dir = tempfile::tempdir().unwrap();
+        let kept = |stamp: &[u8]| Kept { path: dir.path().join("id-1.syms"), stamp: stamp.to_vec() };
+        assert_eq!(kept(STAMP).read(), None);
+        kept(STAMP).store(b"the answer");
+        assert_eq!(kept(STAMP).read().as_deref(), Some(&b"the answer"[..]));
+        assert_eq!(kept(b"other").read(), None);
+        let whole = std::fs::read(dir.path().join("id-1.syms")).unwrap();
+        for at in 0..whole.len() {
+            let mut changed = whole.clone();
+            changed[at] ^= 1;
+            std::fs::write(dir.path().join("id-1.syms"), &changed).unwrap();
+            assert_eq!(kept(STAMP).read(), None, "byte {at}");
+            std::fs::write(dir.path().join("id-1.syms"), &whole[..at]).unwrap();
+            assert_eq!(kept(STAMP).read(), None, "cut at {at}");
+        }
+        assert_eq!(clear(dir.path()).unwrap().0, 1);
     }
 
     #[test]

@@ -14,8 +14,10 @@
 use super::proof::{self, Layout, Verdict};
 use super::{BinaryArg, Module, SymbolOptions};
 use crate::address::BuildId;
+use crate::binary::BinaryError;
 use crate::binary::dwarf;
 use crate::binary::elf::ElfFile;
+use crate::model::frame::DebugFiles;
 use crate::origin::{Notice, printable};
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
@@ -49,11 +51,33 @@ impl Located {
         self.debug.as_ref().unwrap_or(&self.binary)
     }
 
+    /// Where the files besides the binary are.
+    pub fn debug_files(&self) -> DebugFiles {
+        let path = |file: &Option<ElfFile>| file.as_ref().map(|file| file.path().to_owned());
+        DebugFiles {
+            debug: path(&self.debug),
+            alternate: path(&self.alternate),
+            package: path(&self.package),
+            split: self.split.values().map(|file| file.path().to_owned()).collect(),
+        }
+    }
+
     /// The first of its files that was written to since it was opened: what was read of it may be neither the old nor the new.
     pub fn changed(&self) -> Option<&ElfFile> {
         let others = [&self.debug, &self.alternate, &self.package].into_iter().flatten();
         [&self.binary].into_iter().chain(others).chain(self.split.values()).find(|file| !file.file().is_unchanged())
     }
+}
+
+/// The debug files that belong to a binary that no profile names: beside it, by its link, by its build-id. What was refused, and why.
+///
+/// # Errors
+/// When the binary cannot be opened or is no ELF file.
+pub fn debug_files(path: &Path, options: &SymbolOptions) -> Result<(DebugFiles, Vec<Notice>), BinaryError> {
+    let file = ElfFile::open(path)?;
+    let mut search = Search::new(options);
+    let found = search.complete(file, Layout { bias: 0 }, true, &Candidate::new(path.to_owned()));
+    Ok((found.debug_files(), search.notices()))
 }
 
 /// Why a module has no file.

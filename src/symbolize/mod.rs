@@ -243,6 +243,7 @@ fn summary(module: &Module<'_>, located: &Result<Located, locate::Absent>, looku
         name: module.name.clone(),
         path: module.path.clone(),
         file: file.map(|path| path.display().to_string()),
+        debug_files: located.as_ref().map(Located::debug_files).unwrap_or_default(),
         remedy: remedy(module, status, debug_info, build_id.as_ref(), lookup),
         build_id,
         status,

@@ -100,10 +100,15 @@ impl Built {
         if sources {
             command.arg("--source-root").arg(program("skipped-drops"));
         }
-        let output = command.output().expect("the built program runs");
-        assert!(output.status.success(), "{case}: {}", String::from_utf8_lossy(&output.stderr));
-        serde_json::from_slice(&output.stdout).expect("JSON")
+        printed(&mut command)
     }
+}
+
+#[track_caller]
+fn printed(command: &mut Command) -> Value {
+    let output = command.output().expect("the built program runs");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    serde_json::from_slice(&output.stdout).expect("JSON")
 }
 
 /// Whether the first suspect says what is expected, and no suspect anything else.
@@ -196,6 +201,42 @@ fn lines() {
 #[test]
 fn symbols() {
     some("symbols", 8);
+}
+
+/// Debug information in a file of its own, found by the build-id: the join reads it too.
+#[test]
+fn debug_info_apart() {
+    let built = Built::new("release");
+    built.report("letters_frozen_by_the_caller", false);
+    let sites = printed(Command::new(env!("CARGO_BIN_EXE_heaptriage")).args(["sites", "--json"]).arg(&built.binary));
+    let id = sites["build_id"].as_str().expect("a build-id");
+    // Without names of its debug sections a file has none.
+    let mut bytes = std::fs::read(&built.binary).expect("the binary");
+    let names: Vec<usize> = memchr::memmem::find_iter(&bytes, b".debug_").collect();
+    names.into_iter().for_each(|at| bytes[at..at + 7].copy_from_slice(b".gone__"));
+    let bare = built.runs.path().join("bare");
+    std::fs::write(&bare, bytes).expect("the bare binary");
+    let root = built.runs.path().join("debug");
+    let tree = root.join(".build-id").join(&id[..2]);
+    std::fs::create_dir_all(&tree).expect("a directory");
+    std::fs::copy(&built.binary, tree.join(format!("{}.debug", &id[2..]))).expect("the debug file");
+    let mut command = Command::new(env!("CARGO_BIN_EXE_heaptriage"));
+    command.args(["report", "--no-cache", "--json", "--binary"]).arg(&bare).arg("--debug-dir").arg(&root);
+    command.args([1, 2].map(|number| built.runs.path().join(format!("letters_frozen_by_the_caller.{number}.heap"))));
+    let (name, expected) = &CASES[0];
+    let report = printed(&mut command);
+    assert!(holds(&report, expected, false), "{name}: {}", report["suspects"][0]["sites"]);
+    assert_eq!(report["suspects"][0]["sites"][0]["owns_heap"], "yes");
+    assert!(report["suspects"][0]["sites"][0]["line"].is_u64(), "{}", report["suspects"][0]["sites"]);
+    // And the commands that are given the binary alone.
+    let command = |name: &str| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_heaptriage"));
+        command.args([name, "--json", "--debug-dir"]).arg(&root).arg(&bare);
+        command
+    };
+    assert_eq!(printed(&mut command("sites"))["sites"], sites["sites"]);
+    let roots = printed(command("owners").arg("--roots"));
+    assert!(roots["roots"].as_array().is_some_and(|roots| !roots.is_empty()));
 }
 
 /// The line of the site is the marked one where the debug information or the source has it, and the report says what it could not see.

@@ -59,6 +59,7 @@ fn module(file: &RawFile, symbols: &mut Symbols) -> ModuleId {
             name: name.to_owned(),
             path: file.path.clone(),
             file: None,
+            debug_files: Default::default(),
             build_id,
             status: ModuleStatus::FromInput,
             debug_info: DebugInfo::None,
