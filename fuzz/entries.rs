@@ -329,7 +329,8 @@ fn elf(bytes: &[u8]) {
 /// What the ownership analysis reads of a binary.
 fn ownership_facts(bytes: &[u8]) {
     let Some(file) = file_of(bytes) else { return };
-    let _ = facts::ownership_facts(file.path(), &facts::Options { debug_file: None, addresses: vec![0x1000, 0x1010, 0x40_1000] });
+    let _ =
+        facts::ownership_facts(file.path(), &facts::Options { addresses: vec![0x1000, 0x1010, 0x40_1000], ..facts::Options::default() });
 }
 
 /// Growth by a stack, of which nothing else is known.

@@ -124,7 +124,7 @@ pub fn run(args: &CheckArgs, context: &Context) -> anyhow::Result<Outcome> {
         Format::Json => writeln!(output, "{}", serde_json::to_string_pretty(&check::value(&done.triage, &checked))?)?,
         Format::Junit => output.write_all(junit::render(&checked, suspects).as_bytes())?,
         Format::Sarif => {
-            let places = places(suspects.iter().flat_map(|suspect| suspect.stack.iter().chain([&suspect.owner])), &args.source);
+            let places = places(sarif::frames(suspects).iter(), &args.source);
             let known = limits.baseline.as_ref().map(|_| checked.known.as_slice());
             let log = sarif::log(&sarif::findings(suspects, known), &sarif::rules(), &places);
             writeln!(output, "{}", serde_json::to_string_pretty(&log)?)?;

@@ -203,9 +203,8 @@ pub fn run(args: &ReportArgs, context: &Context) -> anyhow::Result<Outcome> {
         }
         Format::Sarif => {
             let suspects = &done.triage.suspects;
-            let frames = || suspects.iter().flat_map(|suspect| suspect.stack.iter().chain([&suspect.owner]));
             // Places in the repository say nothing of the machine; with --redact they stay out all the same.
-            let places = if args.redact { sarif::Places::new() } else { places(frames(), &args.source) };
+            let places = if args.redact { sarif::Places::new() } else { places(sarif::frames(suspects).iter(), &args.source) };
             let log = sarif::log(&sarif::findings(suspects, None), &sarif::rules(), &places);
             writeln!(output, "{}", serde_json::to_string_pretty(&log)?)?;
         }

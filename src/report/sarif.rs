@@ -6,8 +6,9 @@
 
 use crate::analysis::detect::{self, setting};
 use crate::analysis::estimate::Interval;
-use crate::analysis::finding::{Confidence, FrameView, Suspect};
+use crate::analysis::finding::{Confidence, FrameView, SiteView, Suspect};
 use crate::analysis::triage::singular;
+use crate::model::frame::Role;
 use crate::units::{iec, signed_iec};
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -27,6 +28,8 @@ pub struct Finding {
     pub message: String,
     /// Frames from the place it is about outwards; the first one with a place in the repository is the location.
     pub frames: Vec<FrameView>,
+    /// Other places that explain it, each with what it is: where a drop is skipped.
+    pub related: Vec<(FrameView, String)>,
     /// Stable identity, without line numbers.
     pub fingerprint: String,
     /// Why a suppression silences it.
@@ -87,6 +90,7 @@ pub fn findings(suspects: &[Suspect], known: Option<&[usize]>) -> Vec<Finding> {
             level: level(suspect),
             message: message(suspect),
             frames: std::iter::once(&suspect.owner).chain(suspect.stack.iter().filter(|frame| !frame.hidden)).cloned().collect(),
+            related: suspect.sites.iter().map(|site| (site_frame(site), format!("{} of `{}`", site.kind, site.type_name))).collect(),
             fingerprint: suspect.fingerprint.clone(),
             suppressed: suspect.suppressed.clone(),
             baseline: known.map(|known| if known.contains(&index) { "unchanged" } else { "new" }),
@@ -100,6 +104,20 @@ pub fn findings(suspects: &[Suspect], known: Option<&[usize]>) -> Vec<Finding> {
             }),
         })
         .collect()
+}
+
+/// Every frame that the findings of suspects refer to: those whose files are looked for in the repository.
+pub fn frames(suspects: &[Suspect]) -> Vec<FrameView> {
+    let own = |suspect: &Suspect| {
+        let sites: Vec<FrameView> = suspect.sites.iter().map(site_frame).collect();
+        suspect.stack.iter().chain([&suspect.owner]).cloned().chain(sites).collect::<Vec<_>>()
+    };
+    suspects.iter().flat_map(own).collect()
+}
+
+/// A place where a drop is skipped, as a frame of the program's own code.
+fn site_frame(site: &SiteView) -> FrameView {
+    FrameView { function: site.function.clone(), file: site.file.clone(), line: site.line, role: Some(Role::User), ..FrameView::default() }
 }
 
 /// The rules behind [`findings`]: every detector.
@@ -153,6 +171,11 @@ fn result(finding: &Finding, rules: &[&str], places: &Places) -> Wire {
         level: finding.level,
         message: text(&finding.message),
         locations: first.map(|frame| location(frame, place(frame))).into_iter().collect(),
+        related_locations: finding
+            .related
+            .iter()
+            .map(|(frame, what)| Location { message: Some(text(what)), ..location(frame, place(frame)) })
+            .collect(),
         stacks: vec![Stack {
             frames: finding
                 .frames
@@ -176,6 +199,7 @@ fn location(frame: &FrameView, place: Option<String>) -> Location {
     Location {
         physical_location: physical,
         logical_locations: [Logical { fully_qualified_name: frame.function.clone(), kind: "function" }],
+        message: None,
     }
 }
 
@@ -248,6 +272,8 @@ struct Wire {
     level: &'static str,
     message: Message,
     locations: Vec<Location>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    related_locations: Vec<Location>,
     stacks: Vec<Stack>,
     partial_fingerprints: BTreeMap<&'static str, String>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -263,6 +289,8 @@ struct Location {
     #[serde(skip_serializing_if = "Option::is_none")]
     physical_location: Option<Physical>,
     logical_locations: [Logical; 1],
+    #[serde(skip_serializing_if = "Option::is_none")]
+    message: Option<Message>,
 }
 
 #[derive(Serialize)]
@@ -380,6 +408,33 @@ mod tests {
         let frames = result["stacks"][0]["frames"].as_array().unwrap();
         assert_eq!(frames.len(), 3); // hidden ones left out
         assert_eq!(frames[2]["location"]["physicalLocation"]["artifactLocation"]["uri"], "src/serve%20me.rs");
+    }
+
+    #[test]
+    fn places_of_skipped_drops_are_related() {
+        let mut one = one();
+        one.sites.push(SiteView {
+            kind: "arena-freeze".into(),
+            skip: String::new(),
+            type_name: "app::Doc".into(),
+            owns_via: String::new(),
+            function: "app::index".into(),
+            file: Some("/srv/app/src/memo.rs".into()),
+            line: Some(7),
+            tier: 2,
+            via: Vec::new(),
+            addresses: Vec::new(),
+            complete: true,
+            binary: "app".into(),
+            explains: true,
+        });
+        let log = log(&findings(&[one], None), &rules(), &places());
+        valid(&log);
+        let related = &log["runs"][0]["results"][0]["relatedLocations"];
+        assert_eq!(related[0]["message"]["text"], "arena-freeze of `app::Doc`");
+        assert_eq!(related[0]["physicalLocation"]["region"]["startLine"], 7);
+        assert_eq!(related[0]["physicalLocation"]["artifactLocation"]["uri"], "src/memo.rs");
+        assert_eq!(related[0]["logicalLocations"][0]["fullyQualifiedName"], "app::index");
     }
 
     #[test]
