@@ -42,7 +42,7 @@ pub struct Found {
     pub sites: Vec<Site>,
     /// Containers that every way drops.
     pub dropped: usize,
-    /// Containers that may be dropped where nothing shows it: see [`untold`].
+    /// Containers that may be dropped where nothing shows it: see `untold`.
     pub untold: usize,
 }
 
