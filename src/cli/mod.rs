@@ -176,8 +176,8 @@ pub fn main() -> ExitCode {
         // Fails only when a pool exists already, and none does before this line.
         let _ = rayon::ThreadPoolBuilder::new().num_threads(context.global.jobs).build_global();
     }
-    // A recording has a line of its own.
-    if !matches!(cli.command, Command::Record(_)) {
+    // A recording has a line of its own, and so has the reading of debug information.
+    if !matches!(cli.command, Command::Record(_) | Command::Sites(_) | Command::Owners(_)) {
         progress::start(&context);
     }
     let result = match cli.command {
