@@ -6,6 +6,7 @@ mod bombs;
 #[path = "../../../fuzz/entries.rs"]
 mod entries;
 mod entry_points;
+mod memory;
 mod mutate;
 mod mutation;
 mod names;
