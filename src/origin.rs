@@ -61,6 +61,20 @@ pub fn printable(name: &str) -> std::borrow::Cow<'_, str> {
     out.into()
 }
 
+/// A message in which every path is its file name: `/srv/app/bin/x is` becomes `x is`. A slash inside of a word that does
+/// not begin a path (`read/write`) stays.
+pub fn without_paths(message: &str) -> String {
+    let word = |word: &str| {
+        let name = |c: char| c.is_alphanumeric() || matches!(c, '_' | '.' | '-' | '~');
+        let start = word.find(['/', '~', '.']).filter(|&at| !word[..at].ends_with(name) && word[at..].contains('/'));
+        match (start, word.rfind('/')) {
+            (Some(start), Some(last)) if last + 1 < word.len() => format!("{}{}", &word[..start], &word[last + 1..]),
+            _ => word.to_owned(),
+        }
+    };
+    message.split(' ').map(word).collect::<Vec<_>>().join(" ")
+}
+
 /// [`printable`] for text of several lines that is ours but quotes names from outside: line breaks stay.
 pub fn printable_lines(text: &str) -> std::borrow::Cow<'_, str> {
     if !text.chars().any(|c| c != '\n' && is_unprintable(c)) {
@@ -155,6 +169,14 @@ impl fmt::Display for Notice {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn paths_in_a_message_become_file_names() {
+        let check = |message: &str, expected: &str| assert_eq!(without_paths(message), expected);
+        check("`/srv/app/bin/indexer` is another build", "`indexer` is another build");
+        check("pass it with --binary=/home/me/x, or ../y/z", "pass it with --binary=x, or z");
+        check("read/write 3 KiB/s, and/or a . / b", "read/write 3 KiB/s, and/or a . / b");
+    }
 
     #[test]
     fn positions_count_lines_and_bytes() {

@@ -23,6 +23,7 @@ pub mod ownership;
 pub mod peek;
 pub mod places;
 pub mod recording;
+pub mod redact;
 pub mod series;
 pub mod sites;
 pub mod size_class;

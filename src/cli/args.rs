@@ -204,6 +204,16 @@ pub struct FilterArgs {
 }
 
 impl FilterArgs {
+    /// Whether what is asked for can be said without names of threads.
+    ///
+    /// # Errors
+    /// A thread that is asked for by name.
+    pub fn allows_redaction(&self) -> anyhow::Result<()> {
+        let by_name = self.thread.as_deref().is_some_and(|thread| thread.parse::<u64>().is_err());
+        anyhow::ensure!(!by_name, "--redact leaves out names of threads\n  help: --thread with jemalloc's thread number");
+        Ok(())
+    }
+
     /// The filter; an error for a bad regular expression.
     pub fn filter(&self, samples: &SampleArgs) -> anyhow::Result<Filter> {
         let re = |option: &str, text: &Option<String>| -> anyhow::Result<Option<Regex>> {

@@ -81,6 +81,16 @@ pub struct Sides {
 }
 
 impl Sides {
+    /// Takes out what tells of the machine, where `view` asks for that.
+    pub fn redact(&mut self, view: &ViewArgs) -> anyhow::Result<()> {
+        if view.redact {
+            view.filter.allows_redaction()?;
+            self.base.redact();
+            self.other.iter_mut().for_each(Named::redact);
+        }
+        Ok(())
+    }
+
     /// The process of the second dump.
     pub fn current(&self) -> &Named {
         self.other.as_ref().unwrap_or(&self.base)
@@ -262,14 +272,15 @@ pub fn compare(command: &str, pair: &Pair, view: &ViewArgs, context: &Context) -
     show(sides(pair, threads, &view.time, &view.symbols)?, view, context)
 }
 
-fn show(sides: Sides, args: &ViewArgs, context: &Context) -> anyhow::Result<Outcome> {
+fn show(mut sides: Sides, args: &ViewArgs, context: &Context) -> anyhow::Result<Outcome> {
     let by = &args.by;
     let format = args.output.format("diff")?;
     let filter = args.filter.filter(&args.samples)?;
     let measure = args.samples.measure();
     let mut output = args.output.create(format)?;
-    let (base, current) = (sides.base.profile(sides.base_at)?, sides.current().profile(sides.current_at)?);
     sides.check_recorded(&filter, measure)?;
+    sides.redact(args)?;
+    let (base, current) = (sides.base.profile(sides.base_at)?, sides.current().profile(sides.current_at)?);
     let filters: Vec<String> = filter.echo().into_iter().chain(args.time.echo()).collect();
     if matches!(format, Format::Svg | Format::Folded) {
         let plain = view::DrawingArgs::plain();
@@ -294,7 +305,7 @@ fn show(sides: Sides, args: &ViewArgs, context: &Context) -> anyhow::Result<Outc
     let title = format!("heaptriage diff: {} to {}", side_name(&sides.base, sides.base_at), side_name(sides.current(), sides.current_at));
     let text = match format {
         Format::Pprof => {
-            pprof_of(&sides, &filter, &title, &about, &mut output)?;
+            pprof_of(&sides, &filter, &title, &about, args.redact, &mut output)?;
             String::new()
         }
         Format::Html => {
@@ -322,7 +333,7 @@ fn side_name(named: &Named, at: usize) -> String {
 }
 
 /// Writes the difference as pprof: every frame that the filter does not name, of the stacks that it keeps.
-fn pprof_of(sides: &Sides, filter: &Filter, title: &str, about: &About<'_>, out: &mut Output) -> anyhow::Result<()> {
+fn pprof_of(sides: &Sides, filter: &Filter, title: &str, about: &About<'_>, redact: bool, out: &mut Output) -> anyhow::Result<()> {
     if filter.thread.is_some() {
         bail!("a difference as pprof is of all threads\n  help: leave out --thread");
     }
@@ -332,7 +343,7 @@ fn pprof_of(sides: &Sides, filter: &Filter, title: &str, about: &About<'_>, out:
     };
     let (base_heap, current_heap) = (sides.base.profile(sides.base_at)?, current.profile(sides.current_at)?);
     let (keep_base, keep_current) = (kept(&sides.base, base_heap), kept(current, current_heap));
-    let mut builder = Builder::new(title, false);
+    let mut builder = Builder::new(title, redact);
     builder.about().comments = std::iter::once(format!("{title}; values are estimates of the change"))
         .chain(about.filters.iter().map(|filter| format!("filter {filter}")))
         .collect();

@@ -4,6 +4,7 @@ use super::args::TimeArgs;
 use super::symbols::SymbolArgs;
 use crate::address::BuildId;
 use crate::analysis::filter::{Filter, Measure};
+use crate::analysis::redact;
 use crate::capture::{self, OpenOptions, Opened};
 use crate::model::frame::Symbols;
 use crate::model::heap::HeapProfile;
@@ -26,6 +27,11 @@ pub struct Named {
 }
 
 impl Named {
+    /// Takes out what tells of the machine.
+    pub fn redact(&mut self) {
+        redact::redact(&mut self.opened.timeline, &mut self.symbols, &mut self.opened.notices);
+    }
+
     /// The dump at `index`.
     pub fn profile(&self, index: usize) -> anyhow::Result<&HeapProfile> {
         match self.opened.timeline.snapshots.get(index).and_then(|snapshot| snapshot.heap.as_ref()) {

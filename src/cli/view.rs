@@ -33,6 +33,9 @@ pub struct ViewArgs {
     /// See [`TimeArgs`].
     #[command(flatten)]
     pub time: TimeArgs,
+    /// Leave out what tells of the machine: directories, the process's name, names of threads.
+    #[arg(long)]
+    pub redact: bool,
     /// See [`SymbolArgs`].
     #[command(flatten)]
     pub symbols: SymbolArgs,
@@ -191,8 +194,12 @@ impl ViewArgs {
         let output = self.output.create(format)?;
         let opened = load::dumps(inputs, filter.needs_threads(), &self.time)?;
         let at = opened.timeline.snapshots.len() - 1;
-        let named = load::name(opened, &[at], &self.symbols)?;
+        let mut named = load::name(opened, &[at], &self.symbols)?;
         load::check_recorded(named.profile(at)?, &named.opened.timeline.snapshots[at], &filter, measure)?;
+        if self.redact {
+            self.filter.allows_redaction()?;
+            named.redact();
+        }
         Ok(Ready { named, at, filter, measure, format, output })
     }
 
@@ -317,7 +324,8 @@ pub fn flamegraph(args: &FlamegraphArgs, context: &Context) -> anyhow::Result<Ou
         let filter = view.filter.filter(&view.samples)?;
         let mut output = view.output.create(format)?;
         let pair = Pair { base: base.clone(), current: args.inputs.clone() };
-        let sides = sides(&pair, filter.needs_threads(), &view.time, &view.symbols)?;
+        let mut sides = sides(&pair, filter.needs_threads(), &view.time, &view.symbols)?;
+        sides.redact(view)?;
         let filters = filter.echo().into_iter().chain(view.time.echo()).collect();
         difference(&sides, format, view.by.by(), &filter, view.samples.measure(), filters, drawing, &mut output)?;
         output.finish()?;

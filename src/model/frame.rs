@@ -219,6 +219,21 @@ impl Symbols {
         &self.frames[start as usize..end as usize]
     }
 
+    /// Gives files other names: `new` tells that of each. The old ones are forgotten.
+    pub fn rename_files(&mut self, new: impl Fn(&str) -> String) {
+        let old = std::mem::take(&mut self.names);
+        for frame in &mut self.frames {
+            frame.function = self.names.intern(old.get(frame.function));
+            frame.linkage = frame.linkage.map(|name| self.names.intern(old.get(name)));
+            frame.file = frame.file.map(|file| self.names.intern(&new(old.get(file))));
+        }
+    }
+
+    /// Every source file that a frame names, as often as it does.
+    pub fn files(&self) -> impl Iterator<Item = &str> {
+        self.frames.iter().filter_map(|frame| self.file(frame))
+    }
+
     /// The number of addresses with frames.
     pub fn len(&self) -> usize {
         self.ends.len()

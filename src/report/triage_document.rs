@@ -5,7 +5,7 @@ use crate::analysis::finding::{Cleared, FrameView, Suspect, VerdictKind};
 use crate::analysis::ledger::{Row, RowKind};
 use crate::analysis::triage::{Summary, Triage, singular};
 use crate::model::frame::{ModuleStatus, Symbols};
-use crate::origin::{Notice, printable};
+use crate::origin::{Notice, printable, without_paths};
 use crate::units::{iec, percent, signed_iec};
 
 /// What goes into the document.
@@ -75,7 +75,10 @@ pub fn compose(triage: &Triage, symbols: &Symbols, notices: &[Notice], options: 
     if !notices.is_empty() {
         blocks.push(Block::Heading("Warnings".to_owned()));
         blocks.extend(
-            notices.iter().take(MOST_WARNINGS).map(|n| Block::Paragraph(if options.redact { n.message.clone() } else { n.to_string() })),
+            notices
+                .iter()
+                .take(MOST_WARNINGS)
+                .map(|n| Block::Paragraph(if options.redact { without_paths(&n.message) } else { n.to_string() })),
         );
         if notices.len() > MOST_WARNINGS {
             blocks.push(Block::Paragraph(format!("and {} more", notices.len() - MOST_WARNINGS)));

@@ -6,7 +6,7 @@ use crate::analysis::estimate::Interval;
 use crate::analysis::finding::{Cleared, FrameView, Suspect};
 use crate::analysis::triage::Triage;
 use crate::model::frame::Symbols;
-use crate::origin::Notice;
+use crate::origin::{Notice, without_paths};
 use serde_json::{Value, json};
 
 /// The schema's name and version.
@@ -60,7 +60,7 @@ pub fn value(triage: &Triage, symbols: &Symbols, notices: &[Notice], redact: boo
         "suspects": triage.suspects.iter().filter(|s| s.suppressed.is_none()).map(|s| suspect(s, redact)).collect::<Vec<_>>(),
         "suppressed": triage.suspects.iter().filter(|s| s.suppressed.is_some()).map(|s| json!({
             "fingerprint": s.fingerprint, "kind": s.kind.word(), "growth_bytes": interval(&s.growth),
-            "owner": owner(&s.owner, redact), "reason": s.suppressed,
+            "owner": owner(&s.owner, redact), "reason": s.suppressed.as_deref().map(|reason| if redact { without_paths(reason) } else { reason.to_owned() }),
         })).collect::<Vec<_>>(),
         "cleared": triage.cleared.iter().map(|c| cleared(c, redact)).collect::<Vec<_>>(),
         "advice": super::advice::value(triage),
@@ -70,7 +70,7 @@ pub fn value(triage: &Triage, symbols: &Symbols, notices: &[Notice], redact: boo
         "missing": triage.missing.iter().map(|m| json!({"fact": m.fact, "consequence": m.consequence, "remedy": m.remedy})).collect::<Vec<_>>(),
         "symbols": symbols.modules.iter().map(symbol).collect::<Vec<_>>(),
         "warnings": notices.iter().map(|n| json!({
-            "input": base_name(&n.input, redact), "line": n.position.map(|p| p.line), "column": n.position.map(|p| p.column), "message": n.message,
+            "input": base_name(&n.input, redact), "line": n.position.map(|p| p.line), "column": n.position.map(|p| p.column), "message": if redact { without_paths(&n.message) } else { n.message.clone() },
         })).collect::<Vec<_>>(),
     })
 }

@@ -2,6 +2,7 @@
 
 use crate::programs::has_tool;
 use serde_json::Value;
+use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
@@ -41,6 +42,54 @@ fn fails(args: &[&str], expected: &str) {
     assert_eq!(output.status.code(), Some(2), "{args:?}: {stderr}");
     assert!(stderr.contains(expected), "{args:?}\n{stderr}");
     assert_eq!(String::from_utf8_lossy(&output.stdout), "", "nothing is printed beside an error");
+}
+
+/// What the script of a page reads: its longest run of base64 letters, decoded and decompressed.
+fn page_data(page: &str) -> String {
+    const LETTERS: &str = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    let data = page.split(|c| !LETTERS.contains(c)).max_by_key(|run| run.len()).unwrap();
+    let (mut bytes, mut bits, mut held) = (Vec::new(), 0u32, 0);
+    for letter in data.chars() {
+        bits = bits << 6 | LETTERS.find(letter).unwrap() as u32;
+        held += 6;
+        if held >= 8 {
+            held -= 8;
+            bytes.push((bits >> held) as u8);
+        }
+    }
+    let mut text = String::new();
+    flate2::read::GzDecoder::new(&bytes[..]).read_to_string(&mut text).unwrap();
+    text
+}
+
+#[test]
+fn redacted_views_tell_nothing_of_the_machine() {
+    let folder = fixture("leaky/release");
+    let at = |name: &str| folder.join(name).display().to_string();
+    let (first, last, binary) = (at("1795831965000.heap.gz"), at("1795831965500.heap.gz"), at("leaky"));
+    let calls: [(&[&str], &[&str]); 6] = [
+        (&["top", &last], &["text", "json", "csv"]),
+        (&["tree", &last], &["text", "json"]),
+        (&["peek", &last, "remember"], &["text", "json"]),
+        (&["list", &last, "remember"], &["text", "json"]),
+        (&["diff", &first, &last], &["text", "json", "csv", "svg", "html"]),
+        (&["flamegraph", &last], &["svg", "html", "folded"]),
+    ];
+    for (call, formats) in calls {
+        for format in formats {
+            let args = [call, &["--binary", &binary, "--format", format, "--redact"]].concat();
+            let mut text = stdout(&args);
+            if *format == "html" {
+                text.push_str(&page_data(&text));
+            }
+            assert!(text.contains("remember"), "{args:?}: the names stay");
+            for private in ["/srv/", env!("CARGO_MANIFEST_DIR"), "fixtures/"] {
+                assert!(!text.contains(private), "{args:?}: {private}");
+            }
+        }
+    }
+    assert!(stdout(&["top", &last, "--binary", &binary]).contains("/srv/leaky/src/sessions.rs"), "only where it is asked for");
+    fails(&["top", &last, "--thread", "worker", "--redact"], "--redact leaves out names of threads");
 }
 
 #[test]
