@@ -61,6 +61,11 @@ pub fn printable(name: &str) -> std::borrow::Cow<'_, str> {
     out.into()
 }
 
+/// What follows the last slash of a path.
+pub fn base_name(path: &str) -> &str {
+    path.rsplit('/').next().unwrap_or(path)
+}
+
 /// A message in which every path is its file name: `/srv/app/bin/x is` becomes `x is`. A slash inside of a word that does
 /// not begin a path (`read/write`) stays.
 pub fn without_paths(message: &str) -> String {

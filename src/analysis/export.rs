@@ -10,6 +10,7 @@ use crate::model::heap::{HeapProfile, Sampled, Sampling};
 use crate::model::mapping::AddressSpace;
 use crate::model::role::{crate_of, crate_of_file};
 use crate::model::stack::{AddressId, StackId, StackTable};
+use crate::origin::base_name;
 use hashbrown::HashMap;
 use rustc_hash::FxBuildHasher;
 use std::ops::Range;
@@ -69,6 +70,23 @@ pub struct ExportFrame {
     pub named: bool,
     /// Whether it was inlined into the next frame of the same address.
     pub inlined: bool,
+}
+
+impl ExportFrame {
+    /// Nothing is known of it but what stands for it.
+    fn unnamed(function: NameId) -> Self {
+        ExportFrame {
+            function,
+            linkage: None,
+            file: None,
+            line: None,
+            krate: None,
+            module: None,
+            role: Role::User,
+            named: false,
+            inlined: false,
+        }
+    }
 }
 
 /// An address of a stack.
@@ -238,18 +256,7 @@ impl Profile {
         }
         let function = self.names.intern(NO_FRAMES);
         let (frame, line) = (self.frames.len() as u32, self.lines.len() as u32);
-        let unknown = ExportFrame {
-            function,
-            linkage: None,
-            file: None,
-            line: None,
-            krate: None,
-            module: None,
-            role: Role::User,
-            named: false,
-            inlined: false,
-        };
-        self.frames.push(unknown);
+        self.frames.push(ExportFrame::unnamed(function));
         self.lines.push(frame);
         self.locations.push(Location { address: 0, mapping: None, lines: line..line + 1 });
         let at = self.stacks.len() as u32;
@@ -379,17 +386,7 @@ impl Builder {
         }
         if start == self.profile.lines.len() as u32 {
             let function = self.profile.names.intern(&format!("{at:#x}"));
-            let frame = self.intern(ExportFrame {
-                function,
-                linkage: None,
-                file: None,
-                line: None,
-                krate: None,
-                module: None,
-                role: Role::User,
-                named: false,
-                inlined: false,
-            });
+            let frame = self.intern(ExportFrame::unnamed(function));
             self.profile.lines.push(frame);
         }
         let id = self.profile.locations.len() as u32;
@@ -432,11 +429,6 @@ impl Builder {
         }
         id
     }
-}
-
-/// What follows the last slash of a path.
-fn base_name(path: &str) -> &str {
-    path.rsplit('/').next().unwrap_or(path)
 }
 
 /// One dump with the tables its stacks refer to.

@@ -5,37 +5,49 @@
 
 use crate::model::frame::Symbols;
 use crate::model::timeline::Timeline;
-use crate::origin::{Notice, without_paths};
+use crate::origin::{Notice, base_name, without_paths};
 use hashbrown::{HashMap, HashSet};
 
-/// Takes paths, command line and names out of everything that views print.
-pub fn redact(timeline: &mut Timeline, symbols: &mut Symbols, notices: &mut [Notice]) {
-    timeline.process.name = None;
-    timeline.process.cmdline = None;
-    for snapshot in &mut timeline.snapshots {
-        snapshot.name = base_name(&snapshot.name).to_owned();
-        for (_, file) in &mut snapshot.files {
-            *file = base_name(file).to_owned();
+/// One process with the names of its addresses and what there is to say of the reading.
+#[derive(Debug)]
+pub struct Recorded<'a> {
+    /// The process.
+    pub timeline: &'a mut Timeline,
+    /// Names of its addresses.
+    pub symbols: &'a mut Symbols,
+    /// What was left out or refused.
+    pub notices: &'a mut [Notice],
+}
+
+/// Takes paths, command line and names out of everything that views print. What is compared is given together: one file has
+/// one name on both sides.
+pub fn redact(all: &mut [Recorded<'_>]) {
+    let tails = tails(all.iter().flat_map(|recorded| recorded.symbols.files()));
+    for recorded in all {
+        recorded.timeline.process.name = None;
+        recorded.timeline.process.cmdline = None;
+        for snapshot in &mut recorded.timeline.snapshots {
+            shorten(&mut snapshot.name);
+            snapshot.files.iter_mut().for_each(|(_, file)| shorten(file));
+            for thread in snapshot.heap.iter_mut().flat_map(|heap| &mut heap.threads) {
+                thread.name = None;
+            }
         }
-        for thread in snapshot.heap.iter_mut().flat_map(|heap| &mut heap.threads) {
-            thread.name = None;
+        recorded.symbols.rename_files(|file| tails.get(file).map_or(base_name(file), String::as_str).to_owned());
+        for module in &mut recorded.symbols.modules {
+            shorten(&mut module.path);
+            module.file.iter_mut().for_each(shorten);
+            module.remedy = module.remedy.as_deref().map(without_paths);
         }
-    }
-    let tails = tails(symbols.files());
-    symbols.rename_files(|file| tails.get(file).cloned().unwrap_or_default());
-    for module in &mut symbols.modules {
-        module.path = base_name(&module.path).to_owned();
-        module.file = module.file.as_deref().map(|file| base_name(file).to_owned());
-        module.remedy = module.remedy.as_deref().map(without_paths);
-    }
-    for notice in notices {
-        notice.input = base_name(&notice.input).to_owned();
-        notice.message = without_paths(&notice.message);
+        for notice in recorded.notices.iter_mut() {
+            shorten(&mut notice.input);
+            notice.message = without_paths(&notice.message);
+        }
     }
 }
 
-fn base_name(path: &str) -> &str {
-    path.rsplit('/').next().unwrap_or(path)
+fn shorten(path: &mut String) {
+    *path = base_name(path).to_owned();
 }
 
 /// The last parts of a path.
@@ -59,19 +71,55 @@ fn tails<'a>(files: impl Iterator<Item = &'a str>) -> HashMap<String, String> {
         found.extend(alone.into_iter().map(|file| (file.to_owned(), tail(file, parts).to_owned())));
         left = shared;
     }
-    // What is the end of another one whole.
-    found.extend(left.into_iter().map(|file| (file.to_owned(), file.to_owned())));
     found
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::frame::{Frame, Role};
 
     #[test]
     fn files_stay_apart() {
         let files = ["/home/a/app/src/main.rs", "/home/a/app/src/net/mod.rs", "/home/a/app/src/disk/mod.rs", "main.c", "/x/main.c"];
         let tails = tails(files.into_iter());
         assert_eq!(files.map(|file| tails[file].as_str()), ["main.rs", "net/mod.rs", "disk/mod.rs", "main.c", "x/main.c"]);
+    }
+
+    fn symbols(files: &[&str]) -> Symbols {
+        let mut symbols = Symbols::default();
+        for file in files {
+            let (function, file) = (symbols.names.intern("f"), Some(symbols.names.intern(file)));
+            let frame = Frame {
+                function,
+                linkage: None,
+                file,
+                line: None,
+                module: None,
+                svma: None,
+                inlined: false,
+                role: Role::User,
+                unresolved: None,
+            };
+            symbols.push([frame]);
+        }
+        symbols
+    }
+
+    #[test]
+    fn a_file_has_one_name_on_both_sides() {
+        let (mut base, mut current) = (symbols(&["/srv/app/net/mod.rs"]), symbols(&["/srv/app/disk/mod.rs", "/srv/app/net/mod.rs"]));
+        let mut timelines = [Timeline::default(), Timeline::default()];
+        timelines[0].process.cmdline = Some("app --token x".into());
+        let mut notices = [Notice::new("/srv/app/1.heap", "`/srv/app/bin` is missing")];
+        let [first, second] = &mut timelines;
+        redact(&mut [
+            Recorded { timeline: first, symbols: &mut base, notices: &mut notices },
+            Recorded { timeline: second, symbols: &mut current, notices: &mut [] },
+        ]);
+        assert_eq!(base.files().collect::<Vec<_>>(), ["net/mod.rs"]);
+        assert_eq!(current.files().collect::<Vec<_>>(), ["disk/mod.rs", "net/mod.rs"]);
+        assert_eq!((notices[0].input.as_str(), notices[0].message.as_str()), ("1.heap", "`bin` is missing"));
+        assert_eq!(timelines[0].process.cmdline, None);
     }
 }

@@ -7,6 +7,7 @@ use crate::analysis::detect::path::Path;
 use crate::analysis::estimate::Interval;
 use crate::analysis::finding::{FrameView, Suspect};
 use crate::model::frame::Role;
+use crate::origin::base_name;
 use jiff::civil::Date;
 use std::cell::OnceCell;
 
@@ -210,10 +211,6 @@ fn in_place(pattern: &FramePattern, seen: &Seen<'_>) -> bool {
 /// The whole text, or what begins behind one of its separators.
 fn ends_with_segments(pattern: &str, text: &str, separator: &str) -> bool {
     glob(pattern, text) || text.match_indices(separator).any(|(at, found)| glob(pattern, &text[at + found.len()..]))
-}
-
-fn base_name(path: &str) -> &str {
-    path.rsplit('/').next().unwrap_or(path)
 }
 
 /// LeakSanitizer's template: a substring with `*`, anchored by `^` and `$`.

@@ -135,6 +135,13 @@ pub struct OwnershipFacts {
     pub declared: Vec<Declared>,
 }
 
+impl OwnershipFacts {
+    /// Whether nothing was read, or looked for in vain, beside the files that [`Options`] names.
+    pub fn is_of_named_files(&self) -> bool {
+        self.loose_files == 0 && self.missing_split == 0
+    }
+}
+
 /// What to read besides the binary itself.
 #[derive(Clone, Debug, Default)]
 pub struct Options {

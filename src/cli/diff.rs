@@ -12,6 +12,7 @@ use crate::analysis::export::{Builder, Dump, add_difference};
 use crate::analysis::export_filter;
 use crate::analysis::filter::{Filter, Measure};
 use crate::analysis::places::{By, NameMatch, Places, Shown};
+use crate::analysis::redact::redact;
 use crate::analysis::tree::Paths;
 use crate::capture::{self, OpenOptions, Opened};
 use crate::model::frame::{ModuleSymbols, Symbols};
@@ -85,8 +86,8 @@ impl Sides {
     pub fn redact(&mut self, view: &ViewArgs) -> anyhow::Result<()> {
         if view.redact {
             view.filter.allows_redaction()?;
-            self.base.redact();
-            self.other.iter_mut().for_each(Named::redact);
+            let mut all: Vec<_> = [&mut self.base].into_iter().chain(&mut self.other).map(Named::recorded).collect();
+            redact(&mut all);
         }
         Ok(())
     }

@@ -4,7 +4,7 @@ use super::args::TimeArgs;
 use super::symbols::SymbolArgs;
 use crate::address::BuildId;
 use crate::analysis::filter::{Filter, Measure};
-use crate::analysis::redact;
+use crate::analysis::redact::Recorded;
 use crate::capture::{self, OpenOptions, Opened};
 use crate::model::frame::Symbols;
 use crate::model::heap::HeapProfile;
@@ -27,9 +27,10 @@ pub struct Named {
 }
 
 impl Named {
-    /// Takes out what tells of the machine.
-    pub fn redact(&mut self) {
-        redact::redact(&mut self.opened.timeline, &mut self.symbols, &mut self.opened.notices);
+    /// What [`crate::analysis::redact`] takes out what tells of the machine from.
+    pub fn recorded(&mut self) -> Recorded<'_> {
+        let Opened { timeline, notices, .. } = &mut self.opened;
+        Recorded { timeline, symbols: &mut self.symbols, notices }
     }
 
     /// The dump at `index`.

@@ -84,7 +84,7 @@ pub fn run(args: OwnersArgs, context: &Context) -> anyhow::Result<Outcome> {
         Format::Dot => dot(&report),
         _ => text(&report),
     };
-    if let Some(kept) = kept.filter(|_| facts.loose_files == 0) {
+    if let Some(kept) = kept.filter(|_| facts.is_of_named_files()) {
         kept.store(result.as_bytes());
     }
     output.write_all(result.as_bytes())?;

@@ -9,6 +9,7 @@ use super::{Context, Outcome, html};
 use crate::analysis::filter::{Filter, Measure};
 use crate::analysis::peek;
 use crate::analysis::places::{By, NameMatch, Places, Shown};
+use crate::analysis::redact::redact;
 use crate::analysis::tree::{self, Paths, Which};
 use crate::report::views::palette::Palette;
 use crate::report::views::{About, calls, folded, svg, text};
@@ -198,7 +199,7 @@ impl ViewArgs {
         load::check_recorded(named.profile(at)?, &named.opened.timeline.snapshots[at], &filter, measure)?;
         if self.redact {
             self.filter.allows_redaction()?;
-            named.redact();
+            redact(&mut [named.recorded()]);
         }
         Ok(Ready { named, at, filter, measure, format, output })
     }

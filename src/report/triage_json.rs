@@ -6,7 +6,7 @@ use crate::analysis::estimate::Interval;
 use crate::analysis::finding::{Cleared, FrameView, Suspect};
 use crate::analysis::triage::Triage;
 use crate::model::frame::Symbols;
-use crate::origin::{Notice, without_paths};
+use crate::origin::{self, Notice, without_paths};
 use serde_json::{Value, json};
 
 /// The schema's name and version.
@@ -156,5 +156,5 @@ fn frame(f: &FrameView, redact: bool) -> Value {
 
 /// With `redact` only what follows the last slash.
 fn base_name(path: &str, redact: bool) -> &str {
-    if redact { path.rsplit('/').next().unwrap_or(path) } else { path }
+    if redact { origin::base_name(path) } else { path }
 }

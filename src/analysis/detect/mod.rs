@@ -28,6 +28,7 @@ use crate::analysis::finding::{Evidence, FrameView, SiteView};
 use crate::analysis::join::Explanation;
 use crate::analysis::trend::Course;
 use crate::model::frame::Role;
+use crate::origin::base_name;
 use path::Path;
 use pools::Pool;
 
@@ -306,10 +307,6 @@ impl SiteView {
     fn perhaps(&self, claim: String) -> String {
         if self.explains || self.binary.is_empty() { claim } else { format!("possibly: {claim}") }
     }
-}
-
-fn base_name(file: &str) -> &str {
-    file.rsplit('/').next().unwrap_or(file)
 }
 
 #[cfg(test)]
