@@ -214,8 +214,7 @@ fn class_of(sizes: &[u64], mean: f64, samples: u64) -> Option<usize> {
 mod tests {
     use super::*;
     use crate::address::ReturnAddress;
-    use crate::model::heap::{Family, HeapProfile, Sample, Sampled, Sampling, Unbias};
-    use crate::model::mapping::AddressSpace;
+    use crate::model::heap::{HeapProfile, Sample, Sampled};
     use crate::model::snapshot::{Snapshot, TimeSource};
     use crate::units::Bytes;
 
@@ -240,18 +239,8 @@ mod tests {
             live: Sampled { objects, bytes },
             accumulated: Sampled::default(),
         };
-        last.heap = Some(HeapProfile {
-            family: Family::JemallocThreaded,
-            sampling: Sampling::Exact,
-            accumulated: false,
-            unbias: Unbias::Unknown,
-            header: None,
-            threads: Vec::new(),
-            samples: vec![sample(0, 15_000, 15_000 * 512), sample(1, 4000, 4000 * 513), sample(2, 50_000, 50_000 * 70)],
-            thread_samples: Vec::new(),
-            mappings: AddressSpace::default(),
-            truncated: false,
-        });
+        last.heap =
+            Some(HeapProfile::exact(vec![sample(0, 15_000, 15_000 * 512), sample(1, 4000, 4000 * 513), sample(2, 50_000, 50_000 * 70)]));
         last.files.push((Part::Heap, "2.heap".into()));
         timeline.snapshots = vec![first, last];
         timeline

@@ -215,8 +215,7 @@ mod tests {
     use crate::address::ReturnAddress;
     use crate::fleet::rows::OTHER;
     use crate::model::frame::{Frame, Role};
-    use crate::model::heap::{Family, HeapProfile, Sample, Sampled, Sampling, Unbias};
-    use crate::model::mapping::AddressSpace;
+    use crate::model::heap::{HeapProfile, Sample, Sampled};
     use crate::model::snapshot::{Snapshot, TimeSource};
 
     /// Exact counts of stacks `f0`, `f1`, ... at each snapshot.
@@ -246,18 +245,7 @@ mod tests {
                 accumulated: Sampled::default(),
             });
             let mut snapshot = Snapshot::empty(format!("s{n}"), 1000 * n as i64, TimeSource::Name);
-            snapshot.heap = Some(HeapProfile {
-                family: Family::JemallocThreaded,
-                sampling: Sampling::Exact,
-                accumulated: false,
-                unbias: Unbias::Unknown,
-                header: None,
-                threads: Vec::new(),
-                samples: samples.collect(),
-                thread_samples: Vec::new(),
-                mappings: AddressSpace::default(),
-                truncated: false,
-            });
+            snapshot.heap = Some(HeapProfile::exact(samples.collect()));
             timeline.snapshots.push(snapshot);
         }
         (timeline, symbols)

@@ -129,6 +129,25 @@ pub struct HeapProfile {
     pub truncated: bool,
 }
 
+#[cfg(test)]
+impl HeapProfile {
+    /// A dump of nothing but these samples, every allocation recorded.
+    pub(crate) fn exact(samples: Vec<Sample>) -> Self {
+        HeapProfile {
+            family: Family::JemallocThreaded,
+            sampling: Sampling::Exact,
+            accumulated: false,
+            unbias: Unbias::Unknown,
+            header: None,
+            threads: Vec::new(),
+            samples,
+            thread_samples: Vec::new(),
+            mappings: AddressSpace::default(),
+            truncated: false,
+        }
+    }
+}
+
 impl HeapProfile {
     /// Whether stacks are missing: it was cut before its mappings, which come last. What it lacks is not gone.
     pub fn is_partial(&self) -> bool {
