@@ -231,12 +231,10 @@ pub fn ownership_facts_with(
     let bytes: u64 = units.read_ones().map(|plan| u64::from(plan.end - plan.start)).sum();
     let read = options.progress.counter(2 * bytes);
     let types = TypeTable::read(&units, &read);
-    debug.file().forget_pages();
     let mut lines = wanted(&types, elf.file().modified());
     lines.sort_unstable();
     let groups = declared_in(&types, &lines);
     let mut functions = Functions::read(&units, &types, &groups.iter().map(|&(_, entry)| entry).collect(), &read);
-    debug.file().forget_pages();
     let memory = Memory::new(&elf);
     let unwind = UnwindTable::read(&elf);
 

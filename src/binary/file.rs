@@ -52,16 +52,6 @@ impl MappedFile {
         &self.map
     }
 
-    /// Gives back the pages that were looked at: after a pass over all debug information the rest needs few of them, and the
-    /// kernel reads those anew. Where it cannot, they stay.
-    pub fn forget_pages(&self) {
-        // SAFETY: the mapping is private, read-only and of a file, so MADV_DONTNEED drops clean pages that the next access
-        // reads from the same file: the bytes behind `bytes()` stay what they were, unless the file is rewritten in place,
-        // which is the limit stated at `open`.
-        #[allow(unsafe_code)]
-        let _ = unsafe { self.map.unchecked_advise(memmap2::UncheckedAdvice::DontNeed) };
-    }
-
     /// The path it was opened by.
     pub fn path(&self) -> &Path {
         &self.path

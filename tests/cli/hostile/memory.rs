@@ -1,5 +1,5 @@
-//! The module with `unsafe` in it, under valgrind's memcheck: a binary is mapped, named from by two threads, walked
-//! through for sites, and given back.
+//! The module with `unsafe` in it, under valgrind's memcheck: a binary is mapped, names are read from it by two
+//! threads, and sites by a walk through its code.
 
 use std::path::Path;
 use std::process::Command;
