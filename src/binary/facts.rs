@@ -12,6 +12,8 @@ use super::dwarf::{self, Sections};
 use super::elf::{ElfFile, Machine};
 use super::glue::{self, GlueGraph};
 use super::names;
+use super::progress::Progress;
+use super::split::SplitFiles;
 use super::texts::Texts;
 use super::type_name;
 use super::types::{TypeKind, TypeTable};
@@ -21,8 +23,6 @@ use crate::address::{BuildId, Svma};
 use hashbrown::{HashMap, HashSet};
 use rustc_hash::FxBuildHasher;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 /// How much of a binary can be read: decides what an analysis may claim.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -157,33 +157,6 @@ pub struct Options {
     pub addresses: Vec<u64>,
     /// Told how far the reading is.
     pub progress: Progress,
-}
-
-/// Who is told how far the reading of a binary is; nobody by default.
-#[derive(Clone, Default)]
-pub struct Progress(Option<Arc<dyn Fn(u64, u64) + Send + Sync>>);
-
-impl Progress {
-    /// Calls `told(bytes read, bytes in all)` now and then, from any thread.
-    pub fn to(told: impl Fn(u64, u64) + Send + Sync + 'static) -> Self {
-        Progress(Some(Arc::new(told)))
-    }
-
-    /// A counter over `total` bytes: adds what was read.
-    fn counter(&self, total: u64) -> impl Fn(u64) + Sync {
-        let done = AtomicU64::new(0);
-        move |bytes| {
-            if let Some(told) = &self.0 {
-                told(done.fetch_add(bytes, Ordering::Relaxed).saturating_add(bytes), total);
-            }
-        }
-    }
-}
-
-impl std::fmt::Debug for Progress {
-    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        out.write_str(if self.0.is_some() { "Progress(..)" } else { "Progress" })
-    }
 }
 
 /// Wrappers of wrappers of functions that skip a drop: how far callers are followed.
@@ -391,52 +364,6 @@ fn drop_impls(symbols: &ElfFile) -> Vec<String> {
     found.sort_unstable();
     found.dedup();
     found
-}
-
-/// Split debug information beside a binary.
-struct SplitFiles {
-    package: Option<ElfFile>,
-    loose: HashMap<u64, ElfFile, FxBuildHasher>,
-}
-
-impl SplitFiles {
-    /// Looks for the package that was given, then `<binary>.dwp`, then for the `.dwo` files: those given, where the compiler wrote
-    /// them, beside the binary.
-    fn find(path: &Path, options: &Options, debug: &ElfFile) -> Self {
-        let mut split = SplitFiles { package: None, loose: HashMap::default() };
-        let skeletons = dwarf::skeletons(&dwarf::load(debug, None, Sections::ForSymbols));
-        if skeletons.is_empty() {
-            return split;
-        }
-        let beside = |file: &Path| {
-            let mut name = file.as_os_str().to_owned();
-            name.push(".dwp");
-            PathBuf::from(name)
-        };
-        let packages = options.package.iter().cloned().chain([Some(path), options.debug_file.as_deref()].into_iter().flatten().map(beside));
-        split.package = packages.into_iter().find_map(|file| ElfFile::open(&file).ok());
-        if split.package.is_some() {
-            return split;
-        }
-        for file in options.split.iter().filter_map(|file| ElfFile::open(file).ok()) {
-            if let Some(id) = dwarf::split_id(&file) {
-                split.loose.insert(id, file);
-            }
-        }
-        let beside = path.parent().unwrap_or(Path::new(""));
-        for skeleton in skeletons {
-            if split.loose.contains_key(&skeleton.id) {
-                continue;
-            }
-            let written = skeleton.directory.join(&skeleton.name);
-            let moved = skeleton.name.file_name().map(|name| beside.join(name));
-            let found = [Some(written), moved].into_iter().flatten().find_map(|file| ElfFile::open(&file).ok());
-            if let Some(file) = found.filter(|file| dwarf::split_id(file) == Some(skeleton.id)) {
-                split.loose.insert(skeleton.id, file);
-            }
-        }
-        split
-    }
 }
 
 struct Reader<'r, 'd> {

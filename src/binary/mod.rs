@@ -13,6 +13,8 @@ pub mod file;
 pub mod glue;
 pub mod lookup;
 pub mod names;
+pub mod progress;
+mod split;
 pub mod texts;
 pub mod type_name;
 pub mod types;

@@ -2,7 +2,8 @@
 
 use super::Context;
 use super::symbols::{SymbolArgs, cache_dir};
-use crate::binary::facts::{Options, Progress};
+use crate::binary::facts::Options;
+use crate::binary::progress::Progress;
 use crate::symbolize::cache::Kept;
 use crate::symbolize::locate;
 use clap::Args;
