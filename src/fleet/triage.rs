@@ -5,6 +5,7 @@ use crate::fleet::engine::Row;
 use crate::fleet::queries::Scope;
 use crate::origin::printable;
 use crate::report::document::{Block, StackLine, Table};
+use crate::report::triage_document::span;
 use crate::units::{grouped, iec, percent, signed_iec};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -205,11 +206,7 @@ impl Fleet {
         for frame in frames.iter().take(FRAMES) {
             let is_owner = !marked && *frame == owner;
             marked |= is_owner;
-            lines.push(StackLine {
-                text: printable(frame).into_owned(),
-                place: None,
-                mark: is_owner.then(|| "owner: innermost frame of the program's own code".to_owned()),
-            });
+            lines.push(StackLine { text: printable(frame).into_owned(), place: None, mark: is_owner.then(|| mark(owner).to_owned()) });
         }
         if frames.len() > FRAMES {
             lines.push(StackLine { text: format!("{} outer frames", frames.len() - FRAMES), place: None, mark: None });
@@ -220,10 +217,10 @@ impl Fleet {
         let worst: Vec<&Row> = worst.take(WORST).collect();
         let say = |row: &&Row| {
             format!(
-                "{}: {} in {:.1} h, {} per hour, holds {} (started {})",
+                "{}: {} in {}, {} per hour, holds {} (started {})",
                 printable(text(row, "instance")),
                 signed_iec(number(row, "grown_bytes")),
-                number(row, "hours"),
+                span((number(row, "hours") * 3_600_000.0) as i64),
                 signed_iec(number(row, "bytes_per_hour")),
                 iec(number(row, "last_bytes")),
                 time(number(row, "start_us")),
@@ -453,6 +450,16 @@ fn plural(count: u64, one: &str) -> String {
     format!("{} {one}{}", grouped(count), if count == 1 { "" } else { s })
 }
 
+/// What is known of the frame that stands for a stack.
+fn mark(owner: &str) -> &'static str {
+    let offset = owner.rsplit_once("+0x").is_some_and(|(_, offset)| offset.bytes().all(|byte| byte.is_ascii_hexdigit()));
+    if offset {
+        "innermost frame: the export had no names, so whose code it is cannot be told"
+    } else {
+        "owner: innermost frame of the program's own code"
+    }
+}
+
 /// The beginning of a build-id.
 fn short(build: &str) -> String {
     let hex = build.len() >= 16 && build.bytes().all(|byte| byte.is_ascii_hexdigit());
@@ -503,9 +510,14 @@ mod tests {
              Since build 01234567: in the build before it no instance grows there."
         );
         let text = crate::report::text::render(&fleet.blocks(5));
-        for part in
-            ["30 of 40", "owner: innermost", "heaptriage report 'pod 7'.capture", "80 processes of 2 builds", "1970-01-01T01:00:00Z"]
-        {
+        for part in [
+            "30 of 40",
+            "owner: innermost",
+            "in 10 h 0 min",
+            "heaptriage report 'pod 7'.capture",
+            "80 processes of 2 builds",
+            "1970-01-01T01:00:00Z",
+        ] {
             assert!(text.contains(part), "{part} in {text}");
         }
         assert_eq!(fleet.json()["leaks"][0]["growing"], 30);
@@ -519,6 +531,13 @@ mod tests {
         assert_eq!(fleet(&[("overview", json!([{"dumps": 3}]))]).verdict().0, VerdictKind::Inconclusive);
         assert_eq!(fleet(&[("overview", json!([{"dumps": "800"}]))]).verdict().0, VerdictKind::Steady);
         assert_eq!(fleet(&[]).verdict().0, VerdictKind::Inconclusive);
+    }
+
+    #[test]
+    fn a_frame_without_a_name_is_nobody_s() {
+        assert!(mark("indexer+0x117262").starts_with("innermost frame: the export had no names"));
+        assert!(mark("app::push").starts_with("owner:"));
+        assert!(mark("ops::add+0xyz").starts_with("owner:"));
     }
 
     #[test]

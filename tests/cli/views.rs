@@ -44,6 +44,17 @@ fn fails(args: &[&str], expected: &str) {
     assert_eq!(String::from_utf8_lossy(&output.stdout), "", "nothing is printed beside an error");
 }
 
+#[test]
+fn an_unknown_error_is_no_error_of_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let profile = folder.path().join("x.pb.gz").display().to_string();
+    stdout(&["convert", ON, "-o", &profile]);
+    let text = stdout(&["top", &profile, "--all-frames", "--top", "3"]);
+    let rows: Vec<&str> = text.lines().filter(|line| line.contains("iB  ")).collect();
+    assert!(rows.len() >= 3 && rows.iter().all(|row| row.contains(" ?  ")), "{text}");
+    assert!(!text.contains('±') || text.matches('±').count() == 1, "the head of the column alone: {text}");
+}
+
 /// What the script of a page reads: its longest run of base64 letters, decoded and decompressed.
 fn page_data(page: &str) -> String {
     const LETTERS: &str = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";

@@ -16,7 +16,7 @@ names AS (
 )
 SELECT r.service, r.stack_id, r.verdict, r.nth, r.instance, r.build_id, r.start_us, r.last_us, r.last_bytes,
        ROUND(r.grown_bytes, 0) AS grown_bytes, ROUND(r.bytes_per_hour, 0) AS bytes_per_hour,
-       ROUND(r.r2, 4) AS r2, ROUND(r.hours, 2) AS hours, n.owner, n.leaf
+       ROUND(r.r2, 4) AS r2, ROUND(r.hours, 4) AS hours, n.owner, n.leaf
 FROM ranked r
 LEFT JOIN names n ON r.service = n.service AND r.stack_id = n.stack_id
 WHERE r.nth <= 20

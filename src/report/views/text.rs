@@ -6,6 +6,7 @@ use crate::analysis::diff::{Change, Diff, DiffRow, delta_value};
 use crate::analysis::estimate::{Estimated, Interval};
 use crate::analysis::places::{By, PlaceId, Places};
 use crate::analysis::top::{Row, Top, value};
+use crate::model::heap::Family;
 use crate::origin::printable;
 use crate::units::{iec, iec_range, iec_unit, percent, signed_iec};
 use std::fmt::Write as _;
@@ -61,7 +62,8 @@ pub fn top(about: &About<'_>, table: &Places, top: &Top, most: usize, look: Look
             Line {
                 figures: vec![
                     about.number(flat),
-                    spread(row.flat.interval()),
+                    // Nobody but the writer of such a profile knows.
+                    if about.current.family == Family::Pprof { "?".to_owned() } else { spread(row.flat.interval()) },
                     percent(flat, total),
                     about.number(cum),
                     percent(cum, total),
