@@ -385,12 +385,12 @@ fn report(bytes: &[u8]) {
         }
         let triage = triage::triage(timeline, &symbols, ledger, &triage::Options::default());
         for explain in [false, true] {
-            let options = triage_document::Options { top: 3, all_frames: explain, explain, redact: false };
+            let options = triage_document::Options { top: 3, all_frames: explain, explain };
             let blocks = triage_document::compose(&triage, &symbols, &opened.notices, options);
             assert_printable(&text::render(&blocks));
             assert_printable(&markdown::render(&blocks));
         }
-        let json = triage_json::value(&triage, &symbols, &opened.notices, false).to_string();
+        let json = triage_json::value(&triage, &symbols, &opened.notices).to_string();
         assert!(serde_json::from_str::<serde_json::Value>(&json).is_ok());
         let _ = sarif::log(&sarif::findings(&triage.suspects, None), &sarif::rules(), &sarif::Places::new()).to_string();
     });

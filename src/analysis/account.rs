@@ -86,6 +86,8 @@ pub struct FileFigures {
 pub struct Cause {
     /// What.
     pub what: String,
+    /// At least this much: what the other causes together cannot be.
+    pub at_least: Bytes,
     /// At most this much of it.
     pub at_most: Bytes,
 }
@@ -445,10 +447,7 @@ fn notes(accounting: &Accounting) -> Vec<String> {
     }
     let untouched = ledger.rows.iter().find(|row| row.kind == RowKind::Untouched).map_or(0, |row| row.last());
     if untouched < 0 && !accounting.untouched_causes.is_empty() {
-        notes.push(format!(
-            "{} are counted by the allocator and not resident: never written, or taken back (`heaptriage rss` lists where)",
-            Bytes::new(untouched.unsigned_abs())
-        ));
+        notes.push(untouched_note(untouched.unsigned_abs(), &accounting.untouched_causes));
     }
     if let Some(retained) = b.retained.filter(|bytes| *bytes > Bytes::ZERO) {
         notes.push(format!("retained {retained}{}: address space without memory behind it", grown(a.retained, retained)));
@@ -481,6 +480,21 @@ fn notes(accounting: &Accounting) -> Vec<String> {
     }
     notes.extend(accounting.limits.iter().cloned());
     notes
+}
+
+/// What the row `untouched` is made of: the causes that must be there first, then those that may be, largest first; three
+/// of them.
+fn untouched_note(untouched: u64, causes: &[Cause]) -> String {
+    let mut causes: Vec<&Cause> = causes.iter().filter(|cause| cause.at_most.get() >= untouched / 10).collect();
+    causes.sort_by_key(|cause| std::cmp::Reverse((cause.at_least, cause.at_most)));
+    let amount = |cause: &Cause| match (cause.at_least, cause.at_most) {
+        (least, most) if least == most => format!("{least} "),
+        (least, _) if least > Bytes::ZERO => format!("at least {least} "),
+        (_, most) if most.get() == untouched => "perhaps ".to_owned(),
+        (_, most) => format!("at most {most} "),
+    };
+    let named: Vec<String> = causes.into_iter().take(3).map(|cause| format!("{}{}", amount(cause), cause.what)).collect();
+    format!("{} are counted by the allocator and not resident: {}", Bytes::new(untouched), named.join("; "))
 }
 
 /// `3 h 20 min`, `12 min`, `40 s`: a forecast deserves two figures at most.

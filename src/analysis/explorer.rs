@@ -87,7 +87,6 @@ pub struct Collect {
     children: HashMap<(u32, u32), u32, FxBuildHasher>,
     stacks: Vec<StackPlace>,
     dumps: Vec<DumpCounts>,
-    redact: bool,
     processes: u32,
 }
 
@@ -101,20 +100,21 @@ pub struct Process<'a> {
     id: u32,
 }
 
-impl Collect {
-    /// Nothing yet; with `redact` paths become base names and threads lose their names.
-    pub fn new(redact: bool) -> Self {
+/// Nothing yet.
+impl Default for Collect {
+    fn default() -> Self {
         Collect {
-            builder: Builder::new("", redact),
+            builder: Builder::new("", false),
             nodes: vec![Node::default()],
             children: HashMap::default(),
             stacks: Vec::new(),
             dumps: Vec::new(),
-            redact,
             processes: 0,
         }
     }
+}
 
+impl Collect {
     /// Begins with another process.
     pub fn process<'a>(&mut self, stacks: &'a StackTable, symbols: &'a Symbols, space: &'a AddressSpace) -> Process<'a> {
         self.processes += 1;
@@ -139,7 +139,7 @@ impl Collect {
             .threads
             .iter()
             .map(|thread| {
-                let name = thread.name.clone().filter(|_| !self.redact).unwrap_or_else(|| format!("t{}", thread.uid));
+                let name = thread.name.clone().unwrap_or_else(|| format!("t{}", thread.uid));
                 self.builder.thread(&name)
             })
             .collect();
@@ -203,7 +203,7 @@ pub(crate) mod tests {
         let mut later = heap.clone();
         later.samples[0].live = Sampled { objects: 40, bytes: 2560 };
         later.samples[0].accumulated = Sampled { objects: 60, bytes: 3840 };
-        let mut collect = Collect::new(false);
+        let mut collect = Collect::default();
         let space = heap.mappings.clone();
         let mut process = collect.process(&stacks, &symbols, &space);
         collect.dump(&mut process, &heap, &Filter::default());

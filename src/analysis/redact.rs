@@ -3,6 +3,11 @@
 //! A path becomes its file name. Source files of one name keep as many directories as tell them apart, since views add up
 //! by file.
 
+use crate::analysis::account::Accounting;
+use crate::analysis::finding::{FrameView, Suspect};
+use crate::analysis::ledger::Ledger;
+use crate::analysis::slabs::Slabs;
+use crate::analysis::triage::Triage;
 use crate::model::frame::Symbols;
 use crate::model::timeline::Timeline;
 use crate::origin::{Notice, base_name, without_paths};
@@ -23,6 +28,80 @@ pub struct Recorded<'a> {
 /// one name on both sides.
 pub fn redact(all: &mut [Recorded<'_>]) {
     let tails = tails(all.iter().flat_map(|recorded| recorded.symbols.files()));
+    redact_with(all, &tails);
+}
+
+/// The same, and what was concluded from it.
+pub fn redact_triage(mut recorded: Recorded<'_>, triage: &mut Triage) {
+    let tails = tails(recorded.symbols.files());
+    triage.summary.process = None;
+    triage.summary.names.iter_mut().for_each(shorten);
+    if let Some((first, last)) = &mut triage.summary.dumps {
+        shorten(first);
+        shorten(last);
+    }
+    triage.suspects.iter_mut().for_each(|suspect| redact_suspect(suspect, &tails));
+    triage.cleared.iter_mut().filter_map(|cleared| cleared.owner.as_mut()).for_each(|owner| shorten_frame(owner, &tails));
+    triage.slabs.iter_mut().for_each(|slabs| redact_slabs(slabs, &tails));
+    redact_ledger(&mut triage.ledger);
+    redact_with(std::slice::from_mut(&mut recorded), &tails);
+}
+
+/// The same for a ledger without names of functions.
+pub fn redact_accounting(mut recorded: Recorded<'_>, accounting: &mut Accounting) {
+    let none = HashMap::new();
+    redact_ledger(&mut accounting.ledger);
+    let paths = tails(accounting.files.iter().map(|file| file.path.as_str()));
+    accounting.files.iter_mut().for_each(|file| file.path = renamed(&file.path, &paths));
+    accounting.slabs.iter_mut().for_each(|slabs| redact_slabs(slabs, &none));
+    redact_with(std::slice::from_mut(&mut recorded), &none);
+}
+
+/// Two files of one name stay two rows.
+fn redact_ledger(ledger: &mut Ledger) {
+    let labels = tails(ledger.rows.iter().map(|row| row.label.as_str()));
+    for row in &mut ledger.rows {
+        row.label = renamed(&row.label, &labels);
+        row.source = names_in(&row.source);
+    }
+    ledger.notes.iter_mut().for_each(|note| *note = without_paths(note));
+}
+
+fn redact_suspect(suspect: &mut Suspect, tails: &HashMap<String, String>) {
+    shorten_frame(&mut suspect.owner, tails);
+    suspect.stack.iter_mut().for_each(|frame| shorten_frame(frame, tails));
+    for site in &mut suspect.sites {
+        site.file = site.file.as_deref().map(|file| renamed(file, tails));
+        site.binary = names_in(&site.binary);
+    }
+    suspect.evidence.iter_mut().for_each(|evidence| evidence.source = names_in(&evidence.source));
+    suspect.source.clear();
+    suspect.suppressed = suspect.suppressed.as_deref().map(without_paths);
+}
+
+fn redact_slabs(slabs: &mut Slabs, tails: &HashMap<String, String>) {
+    shorten(&mut slabs.file);
+    slabs.dump.iter_mut().for_each(shorten);
+    for holder in slabs.mixed.iter_mut().chain(slabs.classes.iter_mut().flat_map(|class| &mut class.holders)) {
+        holder.file = holder.file.as_deref().map(|file| renamed(file, tails));
+    }
+}
+
+fn shorten_frame(frame: &mut FrameView, tails: &HashMap<String, String>) {
+    frame.file = frame.file.as_deref().map(|file| renamed(file, tails));
+}
+
+/// The name of a file that stays apart from the others, else its own.
+fn renamed(file: &str, tails: &HashMap<String, String>) -> String {
+    tails.get(file).map_or(base_name(file), String::as_str).to_owned()
+}
+
+/// What names its files as words of a sentence: `a/1.heap, frame 3` becomes `1.heap, frame 3`.
+fn names_in(source: &str) -> String {
+    source.split(' ').map(base_name).collect::<Vec<_>>().join(" ")
+}
+
+fn redact_with(all: &mut [Recorded<'_>], tails: &HashMap<String, String>) {
     for recorded in all {
         recorded.timeline.process.name = None;
         recorded.timeline.process.cmdline = None;
@@ -33,7 +112,7 @@ pub fn redact(all: &mut [Recorded<'_>]) {
                 thread.name = None;
             }
         }
-        recorded.symbols.rename_files(|file| tails.get(file).map_or(base_name(file), String::as_str).to_owned());
+        recorded.symbols.rename_files(|file| renamed(file, tails));
         for module in &mut recorded.symbols.modules {
             shorten(&mut module.path);
             module.file.iter_mut().for_each(shorten);

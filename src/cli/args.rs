@@ -235,6 +235,14 @@ impl FilterArgs {
     }
 }
 
+/// What is kept to oneself.
+#[derive(Clone, Copy, Debug, Default, Args)]
+pub struct PrivacyArgs {
+    /// Leave out paths, command lines and thread names: for a ticket or a colleague elsewhere.
+    #[arg(long, help_heading = "Output")]
+    pub redact: bool,
+}
+
 /// Which part of a series is looked at.
 #[derive(Clone, Debug, Default, Args)]
 pub struct TimeArgs {

@@ -1,6 +1,6 @@
 //! `check`: gates for continuous integration.
 
-use super::args::{OutputArgs, TimeArgs, size};
+use super::args::{OutputArgs, PrivacyArgs, TimeArgs, size};
 use super::output::Format;
 use super::report::{Triaged, triaged};
 use super::source::{SourceArgs, places};
@@ -64,6 +64,8 @@ pub struct CheckArgs {
     suppress: SuppressArgs,
     #[command(flatten)]
     source: SourceArgs,
+    #[command(flatten)]
+    privacy: PrivacyArgs,
 }
 
 /// A baseline file.
@@ -91,7 +93,10 @@ pub fn run(args: &CheckArgs, context: &Context) -> anyhow::Result<Outcome> {
     let format = args.output.format("check")?;
     let baseline = args.baseline.as_deref().map(read_baseline).transpose()?;
     let mut output = args.output.create(format)?;
-    let done = triaged(&args.inputs, &args.symbols, &args.time, args.counter.as_deref(), &args.suppress, Some(&args.source))?;
+    let mut done = triaged(&args.inputs, &args.symbols, &args.time, args.counter.as_deref(), &args.suppress, Some(&args.source))?;
+    if args.privacy.redact {
+        done.redact();
+    }
     let exposures = exposures(&done);
     let mut limits = Limits {
         growth: args.max_growth.map(|bytes| bytes as f64),
@@ -124,7 +129,7 @@ pub fn run(args: &CheckArgs, context: &Context) -> anyhow::Result<Outcome> {
         Format::Json => writeln!(output, "{}", serde_json::to_string_pretty(&check::value(&done.triage, &checked))?)?,
         Format::Junit => output.write_all(junit::render(&checked, suspects).as_bytes())?,
         Format::Sarif => {
-            let places = places(sarif::frames(suspects).iter(), &args.source);
+            let places = if args.privacy.redact { sarif::Places::new() } else { places(sarif::frames(suspects).iter(), &args.source) };
             let known = limits.baseline.as_ref().map(|_| checked.known.as_slice());
             let log = sarif::log(&sarif::findings(suspects, known), &sarif::rules(), &places);
             writeln!(output, "{}", serde_json::to_string_pretty(&log)?)?;
@@ -137,7 +142,15 @@ pub fn run(args: &CheckArgs, context: &Context) -> anyhow::Result<Outcome> {
         return Ok(Outcome::GateFailed);
     }
     if let Some(gate) = checked.gates.iter().find(|gate| gate.state == State::NotJudged) {
-        let inputs: Vec<_> = args.inputs.iter().map(|input| crate::origin::printable(&input.to_string_lossy()).into_owned()).collect();
+        let inputs: Vec<_> = args
+            .inputs
+            .iter()
+            .map(|input| input.to_string_lossy())
+            .map(|input| match args.privacy.redact {
+                true => crate::origin::printable(crate::origin::base_name(&input)).into_owned(),
+                false => crate::origin::printable(&input).into_owned(),
+            })
+            .collect();
         anyhow::bail!("{}: {}: {}\n  help: `heaptriage doctor` says what to capture", inputs.join(", "), gate.label, gate.message);
     }
     Ok(Outcome::Done)

@@ -16,15 +16,8 @@ use crate::report::html::{Course, Data, Mark, Page, Start, Tone, render};
 ///
 /// # Errors
 /// Those of the template: none is expected.
-pub fn triage(
-    triage: &Triage,
-    timeline: &Timeline,
-    symbols: &Symbols,
-    blocks: &[Block],
-    redact: bool,
-    all_frames: bool,
-) -> anyhow::Result<String> {
-    let (explorer, marks) = explore(timeline, symbols, &Filter::default(), redact);
+pub fn triage(triage: &Triage, timeline: &Timeline, symbols: &Symbols, blocks: &[Block], all_frames: bool) -> anyhow::Result<String> {
+    let (explorer, marks) = explore(timeline, symbols, &Filter::default());
     let suspects: Vec<&Suspect> = triage.suspects.iter().filter(|s| s.suppressed.is_none()).collect();
     let courses: Vec<Course> = suspects.iter().map(|suspect| course(suspect, triage)).collect();
     let start = Start { icicle: true, all_frames, ..Start::default() };
@@ -66,7 +59,7 @@ pub fn dumps(
     measure: Measure,
     look: Look,
 ) -> anyhow::Result<String> {
-    let mut collect = Collect::new(false);
+    let mut collect = Collect::default();
     let empty = AddressSpace::default();
     let mut marks = Vec::new();
     let mut add = |sides: &[Side<'_>], collect: &mut Collect| {
@@ -122,8 +115,8 @@ pub fn dumps(
 }
 
 /// All dumps of a timeline, and its snapshots as marks.
-fn explore(timeline: &Timeline, symbols: &Symbols, filter: &Filter, redact: bool) -> (Explorer, Vec<Mark>) {
-    let mut collect = Collect::new(redact);
+fn explore(timeline: &Timeline, symbols: &Symbols, filter: &Filter) -> (Explorer, Vec<Mark>) {
+    let mut collect = Collect::default();
     let empty = AddressSpace::default();
     let heaps = || timeline.snapshots.iter().filter_map(|s| s.heap.as_ref());
     let space = heaps().next_back().map_or(&empty, |heap| &heap.mappings);

@@ -1,6 +1,6 @@
 //! `report`: the triage of a capture.
 
-use super::args::{OutputArgs, TimeArgs};
+use super::args::{OutputArgs, PrivacyArgs, TimeArgs};
 use super::output::Format;
 use super::source::{SourceArgs, places, snippets};
 use super::suppress::{self, SuppressArgs};
@@ -10,6 +10,7 @@ use crate::analysis::account;
 use crate::analysis::finding::FrameView;
 use crate::analysis::join::{Explained, Growing};
 use crate::analysis::judge::Judged;
+use crate::analysis::redact::{Recorded, redact_triage};
 use crate::analysis::series::HeapSeries;
 use crate::analysis::triage::{self, Triage};
 use crate::analysis::view;
@@ -57,9 +58,8 @@ pub struct ReportArgs {
     /// Say how each number was derived.
     #[arg(long)]
     explain: bool,
-    /// Leave out paths, command lines and thread names.
-    #[arg(long)]
-    redact: bool,
+    #[command(flatten)]
+    privacy: PrivacyArgs,
 }
 
 /// A timeline with names and the triage of it.
@@ -76,6 +76,12 @@ pub struct Triaged {
 }
 
 impl Triaged {
+    /// Takes out what tells of the machine and its owner; names for the places come after it.
+    pub fn redact(&mut self) {
+        let recorded = Recorded { timeline: &mut self.timeline, symbols: &mut self.symbols, notices: &mut self.notices };
+        redact_triage(recorded, &mut self.triage);
+    }
+
     /// The frame where each judged group comes together, in the order of `triage.judged`.
     pub fn places(&self) -> Vec<FrameView> {
         let place = |judged: &Judged| {
@@ -179,32 +185,30 @@ pub fn run(args: &ReportArgs, context: &Context) -> anyhow::Result<Outcome> {
         &args.suppress,
         Some(&args.source),
     )?;
-    if args.source.is_wanted() && !args.redact {
+    if args.source.is_wanted() && !args.privacy.redact {
         let owners: Vec<_> = done.triage.suspects.iter().map(|suspect| suspect.owner.clone()).collect();
         for snippet in snippets(&owners, &args.source) {
             done.triage.suspects[snippet.frame].source = snippet.lines;
         }
     }
-    let options = triage_document::Options {
-        top: args.output.rows(SUSPECTS),
-        all_frames: args.all_frames,
-        explain: args.explain,
-        redact: args.redact,
-    };
+    if args.privacy.redact {
+        done.redact();
+    }
+    let options = triage_document::Options { top: args.output.rows(SUSPECTS), all_frames: args.all_frames, explain: args.explain };
     let blocks = || triage_document::compose(&done.triage, &done.symbols, &done.notices, options);
     match format {
         Format::Json => {
-            let value = triage_json::value(&done.triage, &done.symbols, &done.notices, args.redact);
+            let value = triage_json::value(&done.triage, &done.symbols, &done.notices);
             writeln!(output, "{}", serde_json::to_string_pretty(&value)?)?;
         }
         Format::Html => {
-            let page = html::triage(&done.triage, &done.timeline, &done.symbols, &blocks(), args.redact, args.all_frames)?;
+            let page = html::triage(&done.triage, &done.timeline, &done.symbols, &blocks(), args.all_frames)?;
             output.write_all(page.as_bytes())?;
         }
         Format::Sarif => {
             let suspects = &done.triage.suspects;
             // Places in the repository say nothing of the machine; with --redact they stay out all the same.
-            let places = if args.redact { sarif::Places::new() } else { places(sarif::frames(suspects).iter(), &args.source) };
+            let places = if args.privacy.redact { sarif::Places::new() } else { places(sarif::frames(suspects).iter(), &args.source) };
             let log = sarif::log(&sarif::findings(suspects, None), &sarif::rules(), &places);
             writeln!(output, "{}", serde_json::to_string_pretty(&log)?)?;
         }

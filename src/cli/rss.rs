@@ -1,10 +1,12 @@
 //! `rss`: the ledger over time.
 
-use super::args::{OutputArgs, TimeArgs};
+use super::args::{OutputArgs, PrivacyArgs, TimeArgs};
 use super::output::Format;
 use super::{Context, Outcome};
 use crate::analysis::account;
+use crate::analysis::redact::{Recorded, redact_accounting};
 use crate::capture::{self, OpenOptions};
+use crate::model::frame::Symbols;
 use crate::report::chart;
 use crate::report::rss::RssReport;
 use clap::Args;
@@ -28,6 +30,8 @@ pub struct RssArgs {
     time: TimeArgs,
     #[command(flatten)]
     output: OutputArgs,
+    #[command(flatten)]
+    privacy: PrivacyArgs,
 }
 
 /// Runs `rss`.
@@ -35,9 +39,13 @@ pub fn run(args: RssArgs, context: &Context) -> anyhow::Result<Outcome> {
     let format = args.output.format("rss")?;
     let mut output = args.output.create(format)?;
     let mut opened = capture::open(&args.inputs, &OpenOptions::default())?;
-    context.notices(&opened.notices);
     args.time.apply(&mut opened.timeline)?;
-    let accounting = account::accounting(&opened.timeline);
+    let mut accounting = account::accounting(&opened.timeline);
+    if args.privacy.redact {
+        let recorded = Recorded { timeline: &mut opened.timeline, symbols: &mut Symbols::default(), notices: &mut opened.notices };
+        redact_accounting(recorded, &mut accounting);
+    }
+    context.notices(&opened.notices);
     let report = RssReport { timeline: &opened.timeline, accounting: &accounting, notices: &opened.notices };
     let text = match format {
         Format::Json => report.json(),

@@ -1,6 +1,6 @@
 //! `trend`: growth per group of stacks over all dumps.
 
-use super::args::{OutputArgs, TimeArgs};
+use super::args::{OutputArgs, PrivacyArgs, TimeArgs};
 use super::output::Format;
 use super::report::triaged;
 use super::suppress::SuppressArgs;
@@ -34,13 +34,18 @@ pub struct TrendArgs {
     /// Measure growth against this counter of counters.csv, and time, only.
     #[arg(long, value_name = "NAME")]
     counter: Option<String>,
+    #[command(flatten)]
+    privacy: PrivacyArgs,
 }
 
 /// Runs `trend`.
 pub fn run(args: &TrendArgs, context: &Context) -> anyhow::Result<Outcome> {
     let format = args.output.format("trend")?;
     let mut output = args.output.create(format)?;
-    let done = triaged(&args.inputs, &args.symbols, &args.time, args.counter.as_deref(), &args.suppress, None)?;
+    let mut done = triaged(&args.inputs, &args.symbols, &args.time, args.counter.as_deref(), &args.suppress, None)?;
+    if args.privacy.redact {
+        done.redact();
+    }
     let places = done.places();
     if done.timeline.snapshots.iter().all(|snapshot| snapshot.heap.is_none()) {
         context.notices(&done.notices);

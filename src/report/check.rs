@@ -112,7 +112,7 @@ pub fn value(triage: &Triage, checked: &Checked) -> Value {
         "passed": !checked.failed() && !checked.not_judged(),
         "verdict": triage.verdict.kind.word(),
         "gates": checked.gates.iter().map(gate).collect::<Vec<_>>(),
-        "suspects": all.iter().map(|s| triage_json::suspect(s, false)).collect::<Vec<_>>(),
+        "suspects": all.iter().map(|s| triage_json::suspect(s)).collect::<Vec<_>>(),
         "counted": fingerprints(&checked.counted),
         "known": fingerprints(&checked.known),
         "gone": checked.gone,

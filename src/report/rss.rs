@@ -194,12 +194,12 @@ impl RssReport<'_> {
                     .accounting
                     .untouched_causes
                     .iter()
-                    .map(|cause| JsonCause { what: &cause.what, at_most_bytes: cause.at_most.get() })
+                    .map(|cause| JsonCause { what: &cause.what, at_least_bytes: cause.at_least.get(), at_most_bytes: cause.at_most.get() })
                     .collect(),
                 seconds_to_limit: self.accounting.seconds_to_limit,
                 notes: &ledger.notes,
             },
-            slabs: self.accounting.slabs.as_ref().map(|slabs| slabs::value(slabs, false)),
+            slabs: self.accounting.slabs.as_ref().map(slabs::value),
             snapshots: snapshots.collect(),
             files: self
                 .accounting
@@ -362,6 +362,7 @@ struct JsonInterval {
 #[derive(Serialize)]
 struct JsonCause<'a> {
     what: &'a str,
+    at_least_bytes: u64,
     at_most_bytes: u64,
 }
 

@@ -21,12 +21,12 @@ pub fn summary(slabs: &Slabs) -> String {
 }
 
 /// The section of a report; empty without half-empty slabs.
-pub fn blocks(slabs: Option<&Slabs>, redact: bool) -> Vec<Block> {
+pub fn blocks(slabs: Option<&Slabs>) -> Vec<Block> {
     let Some(slabs) = slabs else { return Vec::new() };
     let growth = slabs.growth.map(|growth| format!(" ({} since the first snapshot)", signed_iec(growth as f64))).unwrap_or_default();
     let mut table = Table {
         head: ["Half-empty slabs, by size of object", "free", "of", "used", "objects", "held by"].map(str::to_owned).to_vec(),
-        rows: slabs.classes.iter().map(|class| row(class, slabs.dump.is_some(), redact)).collect(),
+        rows: slabs.classes.iter().map(|class| row(class, slabs.dump.is_some())).collect(),
         total: false,
     };
     if slabs.other_bytes > 0 {
@@ -35,7 +35,7 @@ pub fn blocks(slabs: Option<&Slabs>, redact: bool) -> Vec<Block> {
     }
     let mut blocks = vec![Block::Table(table)];
     if !slabs.mixed.is_empty() {
-        let holders: Vec<String> = slabs.mixed.iter().map(|holder| mixed(holder, redact)).collect();
+        let holders: Vec<String> = slabs.mixed.iter().map(mixed).collect();
         blocks.push(Block::Paragraph(format!(
             "and, with objects of several sizes, which are in several of these classes: {}",
             holders.join("; ")
@@ -63,14 +63,14 @@ pub fn blocks(slabs: Option<&Slabs>, redact: bool) -> Vec<Block> {
     blocks
 }
 
-fn row(class: &Class, joined: bool, redact: bool) -> Vec<String> {
+fn row(class: &Class, joined: bool) -> Vec<String> {
     let used = class.slab_bytes.saturating_sub(class.free_bytes) as f64;
     let holders: Vec<String> = class
         .holders
         .iter()
         .map(|holder| {
             let share = holder.objects.min(class.live as f64);
-            format!("{} ({})", named(holder, redact), percent(share, class.live as f64))
+            format!("{} ({})", named(holder), percent(share, class.live as f64))
         })
         .collect();
     let held = match (holders.is_empty(), joined) {
@@ -89,18 +89,18 @@ fn row(class: &Class, joined: bool, redact: bool) -> Vec<String> {
 }
 
 /// The function with its place.
-fn named(holder: &Holder, redact: bool) -> String {
-    let place = holder.file.as_ref().filter(|_| !redact).map(|file| {
+fn named(holder: &Holder) -> String {
+    let place = holder.file.as_ref().map(|file| {
         let file = file.rsplit('/').next().unwrap_or(file);
         format!(" {file}{}", line(holder.line))
     });
     printable(&format!("{}{}", holder.function, place.unwrap_or_default())).into_owned()
 }
 
-fn mixed(holder: &Holder, redact: bool) -> String {
+fn mixed(holder: &Holder) -> String {
     format!(
         "{}: about {} objects of {} on average",
-        named(holder, redact),
+        named(holder),
         grouped(holder.objects.round().max(0.0) as u64),
         iec(holder.bytes / holder.objects.max(1.0))
     )
@@ -117,11 +117,11 @@ fn brief(class: &Class) -> String {
 }
 
 /// The same for machines.
-pub fn value(slabs: &Slabs, redact: bool) -> Value {
+pub fn value(slabs: &Slabs) -> Value {
     let holder = |holder: &Holder| {
         json!({
             "function": holder.function,
-            "file": holder.file.as_ref().filter(|_| !redact),
+            "file": holder.file,
             "line": holder.line,
             "objects": holder.objects.round() as i64,
             "bytes": holder.bytes.round() as i64,

@@ -5,7 +5,7 @@ use crate::analysis::finding::{Cleared, FrameView, Suspect, VerdictKind};
 use crate::analysis::ledger::{Row, RowKind};
 use crate::analysis::triage::{Summary, Triage, singular};
 use crate::model::frame::{ModuleStatus, Symbols};
-use crate::origin::{Notice, printable, without_paths};
+use crate::origin::{Notice, printable};
 use crate::units::{iec, percent, signed_iec};
 
 /// What goes into the document.
@@ -17,8 +17,6 @@ pub struct Options {
     pub all_frames: bool,
     /// Say how each number was derived.
     pub explain: bool,
-    /// Leave out paths, command lines and thread names.
-    pub redact: bool,
 }
 
 /// Frames of a stack that are shown before the rest is counted.
@@ -59,7 +57,7 @@ pub fn compose(triage: &Triage, symbols: &Symbols, notices: &[Notice], options: 
             blocks.push(Block::Paragraph(format!("and {} smaller ones", triage.cleared.len() - MOST_CLEARED)));
         }
     }
-    blocks.extend(super::slabs::blocks(triage.slabs.as_ref(), options.redact));
+    blocks.extend(super::slabs::blocks(triage.slabs.as_ref()));
     blocks.extend(super::advice::blocks(triage));
     if let Some(blind) = &triage.blind_spot {
         blocks.push(Block::Heading("What could not be seen".to_owned()));
@@ -74,12 +72,7 @@ pub fn compose(triage: &Triage, symbols: &Symbols, notices: &[Notice], options: 
     }
     if !notices.is_empty() {
         blocks.push(Block::Heading("Warnings".to_owned()));
-        blocks.extend(
-            notices
-                .iter()
-                .take(MOST_WARNINGS)
-                .map(|n| Block::Paragraph(if options.redact { without_paths(&n.message) } else { n.to_string() })),
-        );
+        blocks.extend(notices.iter().take(MOST_WARNINGS).map(|notice| Block::Paragraph(notice.to_string())));
         if notices.len() > MOST_WARNINGS {
             blocks.push(Block::Paragraph(format!("and {} more", notices.len() - MOST_WARNINGS)));
         }
@@ -162,8 +155,7 @@ fn ledger(triage: &Triage, options: Options) -> Table {
             (small, small_first, small_last) = (small + 1, small_first.saturating_add(a), small_last.saturating_add(b));
             continue;
         }
-        let label = if options.redact { row.label.rsplit('/').next().unwrap_or(&row.label) } else { &row.label };
-        table.rows.push(line(printable(label).into_owned(), a, b, row.basis.to_string()));
+        table.rows.push(line(printable(&row.label).into_owned(), a, b, row.basis.to_string()));
     }
     if small > 0 {
         let before_open = table.rows.len().saturating_sub(1);
@@ -218,8 +210,7 @@ fn suspect(blocks: &mut Vec<Block>, suspect: &Suspect, number: usize, of: usize,
         let focus = suspect.owner.function.rsplit("::").find(|part| !part.starts_with('{')).unwrap_or_default();
         let focus: String = focus.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect();
         if first != last && !focus.is_empty() {
-            let name = |path: &str| if options.redact { "DUMP".to_owned() } else { quoted(path) };
-            blocks.push(Block::Code("Check", vec![format!("heaptriage diff {} {} --focus {focus}", name(first), name(last))]));
+            blocks.push(Block::Code("Check", vec![format!("heaptriage diff {} {} --focus {focus}", quoted(first), quoted(last))]));
         }
     }
     blocks.push(Block::Labeled("Fix", vec![printable(&suspect.remedy).into_owned()]));
@@ -248,10 +239,10 @@ fn stack(suspect: &Suspect, options: Options) -> Vec<StackLine> {
             continue;
         }
         marked |= owner;
-        let place = frame.file.as_ref().map(|file| {
-            let file = if options.redact { file.rsplit('/').next().unwrap_or(file) } else { short_path(file) };
-            format!("{}{}", printable(file), frame.line.map_or_else(String::new, |line| format!(":{line}")))
-        });
+        let place = frame
+            .file
+            .as_ref()
+            .map(|file| format!("{}{}", printable(short_path(file)), frame.line.map_or_else(String::new, |line| format!(":{line}"))));
         lines.push(StackLine {
             text: printable(&frame.function).into_owned(),
             place: place.or_else(|| frame.module.as_ref().map(|m| printable(m).into_owned())),

@@ -1,19 +1,19 @@
 //! `report --format json`: schema `heaptriage/report/1`. Keys may be added, never renamed or removed; integers are
 //! bytes, addresses are hex strings (JavaScript loses 64-bit integers).
 
-use super::wire::{TOOL, symbol};
+use super::wire::{TOOL, symbol, warning};
 use crate::analysis::estimate::Interval;
 use crate::analysis::finding::{Cleared, FrameView, Suspect};
 use crate::analysis::triage::Triage;
 use crate::model::frame::Symbols;
-use crate::origin::{self, Notice, without_paths};
+use crate::origin::Notice;
 use serde_json::{Value, json};
 
 /// The schema's name and version.
 pub const SCHEMA: &str = "heaptriage/report/1";
 
-/// The whole report. With `redact`, paths become base names and the process loses its name.
-pub fn value(triage: &Triage, symbols: &Symbols, notices: &[Notice], redact: bool) -> Value {
+/// The whole report.
+pub fn value(triage: &Triage, symbols: &Symbols, notices: &[Notice]) -> Value {
     let summary = &triage.summary;
     let ledger = &triage.ledger;
     let coverage = ledger.coverage.map(|c| json!({"estimate": c.estimate, "low": c.low, "high": c.high}));
@@ -23,7 +23,7 @@ pub fn value(triage: &Triage, symbols: &Symbols, notices: &[Notice], redact: boo
         "schema": SCHEMA,
         "tool": TOOL,
         "capture": {
-            "process": summary.process.as_ref().filter(|_| !redact),
+            "process": summary.process,
             "pid": summary.pid,
             "snapshots": summary.snapshots,
             "first_unix_ms": summary.timed.then_some(summary.first_unix_ms),
@@ -41,7 +41,7 @@ pub fn value(triage: &Triage, symbols: &Symbols, notices: &[Notice], redact: boo
         "ledger": {
             "rows": ledger.rows.iter().map(|row| json!({
                 "kind": row.kind.word(),
-                "label": base_name(&row.label, redact),
+                "label": row.label,
                 "basis": row.basis.to_string(),
                 "source": row.source,
                 "first_bytes": row.first(),
@@ -57,21 +57,19 @@ pub fn value(triage: &Triage, symbols: &Symbols, notices: &[Notice], redact: boo
             "coverage": coverage,
             "beside": ledger.notes,
         },
-        "suspects": triage.suspects.iter().filter(|s| s.suppressed.is_none()).map(|s| suspect(s, redact)).collect::<Vec<_>>(),
+        "suspects": triage.suspects.iter().filter(|s| s.suppressed.is_none()).map(suspect).collect::<Vec<_>>(),
         "suppressed": triage.suspects.iter().filter(|s| s.suppressed.is_some()).map(|s| json!({
             "fingerprint": s.fingerprint, "kind": s.kind.word(), "growth_bytes": interval(&s.growth),
-            "owner": owner(&s.owner, redact), "reason": s.suppressed.as_deref().map(|reason| if redact { without_paths(reason) } else { reason.to_owned() }),
+            "owner": owner(&s.owner), "reason": s.suppressed,
         })).collect::<Vec<_>>(),
-        "cleared": triage.cleared.iter().map(|c| cleared(c, redact)).collect::<Vec<_>>(),
+        "cleared": triage.cleared.iter().map(cleared).collect::<Vec<_>>(),
         "advice": super::advice::value(triage),
-        "slabs": triage.slabs.as_ref().map(|slabs| super::slabs::value(slabs, redact)),
+        "slabs": triage.slabs.as_ref().map(super::slabs::value),
         "suppression_remarks": triage.suppression.remarks(),
         "blind_spot": triage.blind_spot,
         "missing": triage.missing.iter().map(|m| json!({"fact": m.fact, "consequence": m.consequence, "remedy": m.remedy})).collect::<Vec<_>>(),
         "symbols": symbols.modules.iter().map(symbol).collect::<Vec<_>>(),
-        "warnings": notices.iter().map(|n| json!({
-            "input": base_name(&n.input, redact), "line": n.position.map(|p| p.line), "column": n.position.map(|p| p.column), "message": if redact { without_paths(&n.message) } else { n.message.clone() },
-        })).collect::<Vec<_>>(),
+        "warnings": notices.iter().map(warning).collect::<Vec<_>>(),
     })
 }
 
@@ -88,7 +86,7 @@ pub fn fractional(interval: &Interval) -> Value {
 }
 
 /// One suspect.
-pub fn suspect(s: &Suspect, redact: bool) -> Value {
+pub fn suspect(s: &Suspect) -> Value {
     let rate = |r: &crate::analysis::finding::Rate| json!({"per": r.per, "bytes": fractional(&r.bytes), "r2": r.r2});
     json!({
         "fingerprint": s.fingerprint,
@@ -103,21 +101,21 @@ pub fn suspect(s: &Suspect, redact: bool) -> Value {
         "rate": s.rates.first().map(rate),
         "rates": s.rates.iter().map(rate).collect::<Vec<_>>(),
         "survival": s.survival,
-        "owner": owner(&s.owner, redact),
+        "owner": owner(&s.owner),
         "operation": s.operation,
-        "stack": s.stack.iter().map(|f| frame(f, redact)).collect::<Vec<_>>(),
+        "stack": s.stack.iter().map(frame).collect::<Vec<_>>(),
         "stacks": s.stacks,
         "live_bytes": s.levels.iter().map(|l| l.round() as i64).collect::<Vec<_>>(),
         "sites": s.sites.iter().map(|site| json!({
             "kind": site.kind, "type": site.type_name, "function": site.function,
-            "file": site.file.as_ref().map(|f| base_name(f, redact)), "line": site.line, "tier": site.tier,
+            "file": site.file, "line": site.line, "tier": site.tier,
             "owns_via": site.owns_via, "via": site.via, "complete": site.complete, "binary": site.binary,
             "addresses": site.addresses.iter().map(|address| format!("{address:#x}")).collect::<Vec<_>>(),
             "explains": if site.explains { "yes" } else { "possibly" },
         })).collect::<Vec<_>>(),
         "holder": s.holder,
         "cycle": s.cycle,
-        "evidence": s.evidence.iter().map(|e| json!({"claim": e.claim, "source": base_name(&e.source, redact)})).collect::<Vec<_>>(),
+        "evidence": s.evidence.iter().map(|e| json!({"claim": e.claim, "source": e.source})).collect::<Vec<_>>(),
         "source_lines": s.source.iter().map(|(line, text)| json!({"line": line, "text": text})).collect::<Vec<_>>(),
         "refuted_by": s.refuted_by,
         "remedy": s.remedy,
@@ -125,25 +123,25 @@ pub fn suspect(s: &Suspect, redact: bool) -> Value {
     })
 }
 
-fn cleared(c: &Cleared, redact: bool) -> Value {
+fn cleared(c: &Cleared) -> Value {
     json!({
         "kind": c.kind.word(),
         "growth_bytes": interval(&c.growth),
-        "owner": c.owner.as_ref().map(|o| owner(o, redact)),
+        "owner": c.owner.as_ref().map(owner),
         "reason": c.reason,
         "live_bytes": c.levels.iter().map(|l| l.round() as i64).collect::<Vec<_>>(),
     })
 }
 
-fn owner(o: &FrameView, redact: bool) -> Value {
-    json!({"function": o.function, "file": o.file.as_ref().map(|f| base_name(f, redact)), "line": o.line, "crate": o.krate})
+fn owner(o: &FrameView) -> Value {
+    json!({"function": o.function, "file": o.file, "line": o.line, "crate": o.krate})
 }
 
-fn frame(f: &FrameView, redact: bool) -> Value {
+fn frame(f: &FrameView) -> Value {
     let hex = |address: Option<u64>| address.map(|a| format!("{a:#x}"));
     json!({
         "function": f.function,
-        "file": f.file.as_ref().map(|file| base_name(file, redact)),
+        "file": f.file,
         "line": f.line,
         "module": f.module,
         "address": hex(f.address),
@@ -152,9 +150,4 @@ fn frame(f: &FrameView, redact: bool) -> Value {
         "hidden": f.hidden,
         "crate": f.krate,
     })
-}
-
-/// With `redact` only what follows the last slash.
-fn base_name(path: &str, redact: bool) -> &str {
-    if redact { origin::base_name(path) } else { path }
 }

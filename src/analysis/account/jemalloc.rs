@@ -286,10 +286,10 @@ impl Jemalloc {
 
     /// What is counted and need not be touched.
     fn causes(&self, counted: &Counted, lazy: i64, untouched: u64) -> Vec<Cause> {
-        let mut causes = Vec::new();
+        let mut causes: Vec<Cause> = Vec::new();
         let mut name = |what: &str, at_most: u64| {
             if at_most > 0 {
-                causes.push(Cause { what: what.to_owned(), at_most: Bytes::new(at_most.min(untouched)) });
+                causes.push(Cause { what: what.to_owned(), at_least: Bytes::ZERO, at_most: Bytes::new(at_most.min(untouched)) });
             }
         };
         name("extents of sampled objects, of which only the first pages are used", self.overhead.saturating_add(counted.promoted));
@@ -299,7 +299,12 @@ impl Jemalloc {
             counted.dirty.saturating_add((counted.muzzy - lazy).max(0)).max(0).unsigned_abs(),
         );
         name("metadata blocks, counted whole", counted.metadata.unwrap_or(0).max(0).unsigned_abs());
-        name("live memory that the program has not written (buffers, zeroed tables)", counted.live.max(0).unsigned_abs());
+        name("live memory that was never written (buffers, zeroed tables)", counted.live.max(0).unsigned_abs());
+        let all = causes.iter().fold(0u64, |sum, cause| sum.saturating_add(cause.at_most.get()));
+        for cause in &mut causes {
+            let others = all - cause.at_most.get();
+            cause.at_least = Bytes::new(untouched.saturating_sub(others)).min(cause.at_most);
+        }
         causes
     }
 }
