@@ -170,6 +170,7 @@ pub fn accounting(timeline: &Timeline) -> Accounting {
         rss_source: covered.last().and_then(|&last| accounts[last].rss).map_or(RssSource::None, |(_, source)| source),
         coverage: covered.iter().rev().find_map(|&i| accounts[i].coverage),
         anon_huge: figures(|beside| beside.anon_huge_pages),
+        swap: figures(|beside| beside.swap),
         virtual_size: figures(|beside| beside.virtual_size),
         foreign_in_use: covered
             .iter()
@@ -471,8 +472,13 @@ fn notes(accounting: &Accounting) -> Vec<String> {
     }
     match (b.cgroup_current, b.cgroup_max) {
         (Some(current), Some(max)) => {
-            let time =
-                accounting.seconds_to_limit.map(|seconds| format!("; at this pace it is reached in {}", span(seconds))).unwrap_or_default();
+            let time = match accounting.seconds_to_limit {
+                _ if current.get() >= max.get() - max.get() / 100 => {
+                    ": it is reached, the kernel drops page cache, swaps, and kills a process where that does not help".to_owned()
+                }
+                Some(seconds) => format!("; at this pace it is reached in {}", span(seconds)),
+                None => String::new(),
+            };
             notes.push(format!("cgroup uses {current} of {max}{time}"));
         }
         (Some(current), None) => notes.push(format!("cgroup uses {current}, without limit")),

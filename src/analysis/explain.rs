@@ -398,6 +398,9 @@ pub fn verdict(
             summary: "One snapshot shows where memory is, not what grows: take a second one after more work.".to_owned(),
         };
     }
+    if let Some(swapped) = swapped(summary, ledger, rise, last) {
+        return Verdict { also: others(swapped.kind).into_iter().filter(|_| rise >= STEADY_BYTES).collect(), ..swapped };
+    }
     if let Some(size) = ledger.virtual_growth().map(|growth| growth as f64)
         && size >= VIRTUAL_BYTES
         && size >= VIRTUAL_TIMES * rise
@@ -460,6 +463,39 @@ pub fn verdict(
         summary.push_str(&format!(" It still grows by {}/s at the end: a longer capture would show where it stops.", iec(rate)));
     }
     Verdict { kind: main.kind, confidence, summary, also }
+}
+
+/// What RSS alone would get wrong: memory that went to swap has not gone away, and what came back from there is not new.
+fn swapped(summary: &Summary, ledger: &Ledger, rise: f64, last: f64) -> Option<Verdict> {
+    let moved = ledger.swap_growth()? as f64;
+    let memory = rise + moved;
+    let limit = STEADY_BYTES.max(STEADY_SHARE * (last + ledger.swap.last().copied().unwrap_or(0) as f64));
+    let verdict = |kind, summary| Some(Verdict { kind, also: Vec::new(), confidence: Confidence::Low, summary });
+    match (rise < limit, memory < limit) {
+        (true, false) => verdict(
+            VerdictKind::Inconclusive,
+            format!(
+                "RSS changed by {} while {} went to swap: the process has {} more than at first, and RSS does not show whose it is. {}",
+                signed_iec(rise),
+                iec(moved),
+                iec(memory),
+                match summary.heap_dumps {
+                    0 | 1 => "Two heap dumps would, or a recording without swap.",
+                    _ => "The heap dumps show no leak; a recording without swap would tell.",
+                }
+            ),
+        ),
+        (false, true) => verdict(
+            VerdictKind::Steady,
+            format!(
+                "Nothing to report: RSS grew by {}, and {} came back from swap; together they changed by {}.",
+                iec(rise),
+                iec(-moved),
+                signed_iec(memory)
+            ),
+        ),
+        _ => None,
+    }
 }
 
 /// The row that grew most, where it holds the better part of a growth that has no cause.

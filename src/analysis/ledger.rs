@@ -175,6 +175,8 @@ pub struct Ledger {
     pub coverage: Option<Interval>,
     /// `AnonHugePages` at each snapshot; empty when unknown.
     pub anon_huge: Vec<u64>,
+    /// Swapped out at each snapshot; empty when unknown.
+    pub swap: Vec<u64>,
     /// Size of the address space at each snapshot; empty when unknown.
     pub virtual_size: Vec<u64>,
     /// Bytes in use inside glibc's heap by malloc_info, where it was recorded: position in `snapshots`, and bytes.
@@ -192,6 +194,11 @@ impl Ledger {
     /// Growth of huge pages.
     pub fn anon_huge_growth(&self) -> Option<i64> {
         growth(&self.anon_huge)
+    }
+
+    /// Growth of what is swapped out.
+    pub fn swap_growth(&self) -> Option<i64> {
+        growth(&self.swap)
     }
 
     /// Growth of the address space.

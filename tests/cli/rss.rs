@@ -138,3 +138,36 @@ fn owners_of_memory_are_known_by_their_mappings() {
     assert!(java.iter().any(|(_, label, mib, _)| label == "Java virtual machine" && *mib > 50.0), "{java:#?}");
     assert!(java.iter().filter(|(kind, ..)| kind == "other_anonymous").all(|(_, _, mib, _)| *mib < 4.0), "{java:#?}");
 }
+
+/// One smaps of a heap of which so much is resident and so much is swapped out, MiB, and the cgroup's use of 64 MiB.
+fn swapping(folder: &Path, second: u64, resident: u64, swapped: u64) {
+    let (rss, swap) = (resident << 10, swapped << 10);
+    let smaps = format!(
+        "55d0c0000000-55d0d0000000 rw-p 00000000 00:00 0                          [heap]\nSize:             262144 kB\nRss:              {rss} kB\nPss:              {rss} kB\nPrivate_Dirty:    {rss} kB\nAnonymous:        {rss} kB\nSwap:             {swap} kB\nVmFlags: rd wr mr mw me ac sd\n"
+    );
+    let stem = format!("17636500{second:02}000");
+    std::fs::write(folder.join(format!("{stem}.smaps")), smaps).unwrap();
+    let used = resident << 20;
+    let cgroup = format!("memory.usage_in_bytes:{used}\nmemory.limit_in_bytes:{}\n", 64u64 << 20);
+    std::fs::write(folder.join(format!("{stem}.cgroup")), cgroup).unwrap();
+}
+
+/// Memory that went to swap is not gone, and what came back from there is not new.
+#[test]
+fn swap_is_beside_rss_and_never_makes_a_process_steady() {
+    let said = |steps: &[(u64, u64)]| {
+        let folder = tempfile::tempdir().unwrap();
+        steps.iter().zip(10..).for_each(|((resident, swapped), second)| swapping(folder.path(), second, *resident, *swapped));
+        let report = Command::new(env!("CARGO_BIN_EXE_heaptriage")).arg("report").arg(folder.path()).output().unwrap();
+        (text(&[], folder.path()), String::from_utf8(report.stdout).unwrap().replace("\n", " "))
+    };
+    let (rss, report) = said(&[(60, 0), (60, 20), (60, 40)]);
+    assert!(rss.contains("swapped out 40.0 MiB (+40.0 MiB): not in RSS"), "{rss}");
+    assert!(report.contains("INCONCLUSIVE") && report.contains("while 40.0 MiB went to swap: the process has 40.0 MiB more"), "{report}");
+    let (_, report) = said(&[(20, 40), (40, 20), (60, 0)]);
+    assert!(report.contains("STEADY") && report.contains("RSS grew by 40.0 MiB, and 40.0 MiB came back from swap"), "{report}");
+    let (rss, _) = said(&[(20, 0), (30, 0), (40, 0)]);
+    assert!(rss.contains("cgroup uses 40.0 MiB of 64.0 MiB; at this pace it is reached in 2 s"), "{rss}");
+    let (rss, _) = said(&[(20, 0), (30, 0), (64, 0)]);
+    assert!(rss.contains("cgroup uses 64.0 MiB of 64.0 MiB: it is reached"), "{rss}");
+}
