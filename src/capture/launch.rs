@@ -5,7 +5,7 @@
 //! because the dumps must come into the capture.
 
 use crate::capture::describe::option;
-use crate::capture::program::{Jemalloc, Program};
+use crate::capture::program::{Jemalloc, Libc, Program};
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
@@ -56,6 +56,14 @@ pub enum LaunchError {
     /// A preload that does not exist.
     #[error("no libjemalloc.so.2 in the usual places: install it (Debian: libjemalloc2), or name it with --preload=PATH")]
     NoLibrary,
+    /// There is one, and it cannot be loaded.
+    #[error("{}: linked with {libc}, and no libjemalloc.so.2 for {libc} is in the usual places, so none can be put before it: build jemalloc in, or name one with --preload=PATH", program.display())]
+    NoneFits {
+        /// The program.
+        program: PathBuf,
+        /// Its C library.
+        libc: Libc,
+    },
     /// A preload that cannot help.
     #[error("{}: {reason}", path.display())]
     BadLibrary {
@@ -84,7 +92,8 @@ pub fn prepare(command: &[OsString], spool: &Path, options: &LaunchOptions) -> R
     }
     let facts = Program::read(&path, true);
     let own = facts.as_ref().ok().and_then(|facts| facts.jemalloc.clone());
-    let preload = options.preload.as_deref().map(library).transpose()?;
+    let nothing = Program::default();
+    let preload = options.preload.as_deref().map(|wanted| library(wanted, &path, facts.as_ref().unwrap_or(&nothing))).transpose()?;
     let mut doubts = Vec::new();
     let name = path.display();
     match (&own, &preload, &facts) {
@@ -153,16 +162,30 @@ fn settings(variable: &str, spool: &Path, options: &LaunchOptions) -> String {
     value
 }
 
-/// Where a shared jemalloc may be.
-pub fn libraries() -> impl Iterator<Item = PathBuf> {
-    LIBRARIES.iter().map(PathBuf::from)
+/// Shared jemallocs of this machine that load into a process of `program`.
+pub fn libraries(program: &Program) -> impl Iterator<Item = (PathBuf, Program)> {
+    let read = |path: PathBuf| Program::read(&path, true).ok().map(|facts| (path, facts));
+    LIBRARIES.iter().map(PathBuf::from).filter(|path| path.exists()).filter_map(read).filter(|(_, library)| program.takes(library))
 }
 
 /// A jemalloc to preload, checked.
-fn library(path: &Path) -> Result<(PathBuf, Jemalloc), LaunchError> {
-    let path = if path == Path::new("") { libraries().find(|path| path.exists()).ok_or(LaunchError::NoLibrary)? } else { path.to_owned() };
+fn library(wanted: &Path, program: &Path, facts: &Program) -> Result<(PathBuf, Jemalloc), LaunchError> {
+    let path = match wanted.as_os_str().is_empty() {
+        false => wanted.to_owned(),
+        true => match (libraries(facts).next(), facts.libc) {
+            (Some((path, _)), _) => path,
+            (None, Some(libc)) if libraries(&Program::default()).next().is_some() => {
+                return Err(LaunchError::NoneFits { program: program.to_owned(), libc });
+            }
+            (None, _) => return Err(LaunchError::NoLibrary),
+        },
+    };
     let bad = |reason: String| LaunchError::BadLibrary { path: path.clone(), reason };
-    let facts = Program::read(&path, true).map_err(|error| bad(format!("cannot be preloaded: {error}")))?;
+    let found = Program::read(&path, true).map_err(|error| bad(format!("cannot be preloaded: {error}")))?;
+    if let Some((own, other)) = facts.libc.zip(found.libc).filter(|_| !facts.takes(&found)) {
+        return Err(bad(format!("cannot be preloaded: it is built for {other}, and {} is linked with {own}", program.display())));
+    }
+    let facts = found;
     let jemalloc = facts.jemalloc.ok_or_else(|| bad("no jemalloc is in it".into()))?;
     if !jemalloc.prefix().is_empty() {
         return Err(bad(format!("its functions have the prefix {}: it does not replace malloc", jemalloc.prefix())));

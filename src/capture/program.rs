@@ -28,6 +28,36 @@ pub struct Program {
     pub needs_jemalloc: bool,
     /// Statically linked: nothing can be loaded before it.
     pub is_static: bool,
+    /// The C library it asks for, where its name tells.
+    pub libc: Option<Libc>,
+}
+
+/// A C library: what is linked with one does not load into a process of the other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Libc {
+    /// GNU's, `libc.so.6`.
+    Glibc,
+    /// `libc.musl-x86_64.so.1`, or `libc.so` where the compiler is musl's wrapper of another.
+    Musl,
+}
+
+impl Libc {
+    fn of_library(name: &[u8]) -> Option<Libc> {
+        match name {
+            b"libc.so.6" => Some(Libc::Glibc),
+            b"libc.so" => Some(Libc::Musl),
+            _ => name.starts_with(b"libc.musl-").then_some(Libc::Musl),
+        }
+    }
+}
+
+impl std::fmt::Display for Libc {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.pad(match self {
+            Libc::Glibc => "glibc",
+            Libc::Musl => "musl",
+        })
+    }
 }
 
 /// A jemalloc inside a file.
@@ -66,7 +96,13 @@ impl Program {
         let libraries = needed(&elf);
         let needs_jemalloc = libraries.iter().any(|name| memchr::memmem::find(name, b"libjemalloc").is_some());
         let is_static = libraries.is_empty() && elf.section_by_name(".interp").is_none();
-        Ok(Program { build_id, jemalloc, needs_jemalloc, is_static })
+        let libc = libraries.iter().find_map(|name| Libc::of_library(name));
+        Ok(Program { build_id, jemalloc, needs_jemalloc, is_static, libc })
+    }
+
+    /// Whether a library of these facts loads into a process of this program, as far as the C libraries tell.
+    pub fn takes(&self, library: &Program) -> bool {
+        self.libc.zip(library.libc).is_none_or(|(own, other)| own == other)
     }
 }
 
@@ -164,6 +200,15 @@ mod tests {
         assert_eq!(find_jemalloc(b"please set MALLOC_CONF\0"), None);
         let shared = find_jemalloc(b"value of the environment variable MALLOC_CONF\0").unwrap();
         assert_eq!(shared.variable, "MALLOC_CONF", "the standalone string was merged into the message");
+    }
+
+    #[test]
+    fn libraries_of_another_c_library_do_not_load() {
+        let linked = |libc: &[u8]| Program { libc: Libc::of_library(libc), ..Program::default() };
+        let (glibc, musl) = (linked(b"libc.so.6"), linked(b"libc.musl-x86_64.so.1"));
+        assert_eq!(linked(b"libc.so").libc, Some(Libc::Musl));
+        assert!(glibc.takes(&glibc) && musl.takes(&musl) && musl.takes(&linked(b"libm.so.6")));
+        assert!(!glibc.takes(&musl) && !musl.takes(&glibc));
     }
 
     #[test]

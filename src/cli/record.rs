@@ -164,7 +164,16 @@ fn record_command(args: &RecordArgs, control: &Control, screen: &mut Screen) -> 
         settings: args.conf.clone(),
         dump_interval: args.dump_interval,
     };
-    let mut launch = launch::prepare(&args.command, &spool, &options)?;
+    let mut launch = match launch::prepare(&args.command, &spool, &options) {
+        Ok(launch) => launch,
+        Err(error) => {
+            // Nothing was started, and nothing is left of it: folders go that are empty.
+            let _ = std::fs::remove_dir(&spool);
+            drop(store);
+            let _ = std::fs::remove_dir(&path);
+            return Err(error.into());
+        }
+    };
     for doubt in &launch.doubts {
         screen.notice(&Notice::new("", doubt.as_str()));
     }
@@ -392,14 +401,21 @@ fn closing(summary: &Summary, path: &Path) -> String {
     let elapsed = summary.elapsed.as_secs_f64().max(1e-9);
     let percent = |time: Duration| 100.0 * time.as_secs_f64() / elapsed;
     let own = cost.total.saturating_sub(cost.reading);
+    let head = format!(
+        "heaptriage: {} {} in {path}, {} with a heap dump, over {}: {end}{lost}\n",
+        summary.snapshots,
+        if summary.snapshots == 1 { "snapshot" } else { "snapshots" },
+        summary.dumps,
+        time(summary.elapsed),
+    );
+    if summary.snapshots == 0 {
+        return head;
+    }
     format!(
-        "heaptriage: {} snapshots in {path}, {} with a heap dump, over {}: {end}{lost}\n  \
+        "{head}  \
          memory was read {full} times in full, {rollup} times as sums, {status} times as RSS alone; {} written\n  \
          cost: {:.2} % of a core in the kernel for the readings, {:.2} % for everything else; the longest read of the target's memory map took {}: a thread that maps memory may have waited that long, on a busy machine longer\n  \
          next: heaptriage report {path}\n",
-        summary.snapshots,
-        summary.dumps,
-        time(summary.elapsed),
         iec(cost.written as f64),
         percent(cost.reading),
         percent(own),

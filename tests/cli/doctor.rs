@@ -204,6 +204,35 @@ fn one_frame_stacks_and_stray_files_are_bad_findings_not_errors() {
     has(&checks(&[stray.to_str().unwrap()]).0, "file", "bad");
 }
 
+/// Compiles a source without start-up files, linked as the flags say.
+fn link(folder: &Path, source: &str, flags: &[&str]) {
+    fs::write(folder.join("it.c"), source).unwrap();
+    let status = Command::new("cc").current_dir(folder).args(["-O1", "-g", "it.c", "-Wl,--build-id"]).args(flags).status().unwrap();
+    assert!(status.success(), "{flags:?}");
+}
+
+/// A jemalloc for glibc does not load into a program that is linked with musl: neither advised nor tried.
+#[test]
+fn a_musl_program_is_not_told_to_preload_a_library_for_glibc() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name).display().to_string();
+    link(folder.path(), "int end(void) { return 1; }", &["-shared", "-nostdlib", "-Wl,-soname,libc.musl-x86_64.so.1", "-o", "libstub.so"]);
+    link(folder.path(), "int end(void); int _start(void) { return end(); }", &["-nostdlib", "-o", "service", "-L.", "-l:libstub.so"]);
+    let jemalloc =
+        "const char words[] = \"x\\0MALLOC_CONF\\0heap_v2/%u\\0\"; int puts(const char *); int say(void) { return puts(words); }";
+    link(folder.path(), jemalloc, &["-shared", "-fPIC", "-Wl,--no-as-needed", "-o", "libjemalloc.so.2"]);
+
+    let (list, report) = checks(&[&at("service")]);
+    has(&list, "jemalloc", "bad");
+    assert!(report.to_string().contains("it is linked with musl, and no jemalloc for musl is installed here"), "{report}");
+    assert!(!report.to_string().contains("--preload"), "{report}");
+    let preload = format!("--preload={}", at("libjemalloc.so.2"));
+    let refused = heaptriage(&["record", &preload, "-o", &at("capture"), "--", &at("service")]).output().unwrap();
+    let reason = format!("cannot be preloaded: it is built for glibc, and {} is linked with musl", at("service"));
+    fails(&refused, &[&reason]);
+    assert!(!folder.path().join("capture").exists(), "nothing is left of a recording that did not begin");
+}
+
 #[test]
 fn the_machine_is_examined_without_arguments() {
     let (list, report) = checks(&[]);

@@ -4,7 +4,8 @@ use super::{Check, State};
 use crate::address::{AddrRange, Avma, FileOffset};
 use crate::binary::elf::ElfFile;
 use crate::binary::unwind::UnwindTable;
-use crate::capture::program::{Jemalloc, Program};
+use crate::capture::launch;
+use crate::capture::program::{Jemalloc, Libc, Program};
 use crate::model::frame::{DebugInfo, ModuleStatus, ModuleSymbols};
 use crate::model::mapping::{AddressSpace, Mapping};
 use crate::model::stack::StackTable;
@@ -19,10 +20,13 @@ pub(super) fn jemalloc(found: Option<&Jemalloc>, place: &str, program: &Program)
             true => format!("{place} asks for a shared libjemalloc, which was not found here"),
             false => format!("no jemalloc in {place}"),
         };
-        let remedy = if program.is_static {
-            "build jemalloc in (in Rust: tikv-jemallocator with the feature `profiling` as #[global_allocator]): it is statically linked, so none can be loaded before it"
-        } else {
-            "start it with `heaptriage record --preload -- CMD...`, or build jemalloc in (in Rust: tikv-jemallocator with the feature `profiling` as #[global_allocator])"
+        const BUILD_IN: &str = "build jemalloc in (in Rust: tikv-jemallocator with the feature `profiling` as #[global_allocator])";
+        let remedy = match program.libc {
+            _ if program.is_static => format!("{BUILD_IN}: it is statically linked, so none can be loaded before it"),
+            Some(Libc::Musl) if launch::libraries(program).next().is_none() => {
+                format!("{BUILD_IN}: it is linked with musl, and no jemalloc for musl is installed here that could be loaded before it")
+            }
+            _ => format!("start it with `heaptriage record --preload -- CMD...`, or {BUILD_IN}"),
         };
         return vec![Check::new("jemalloc", if program.needs_jemalloc { State::Doubt } else { State::Bad }, finding).remedy(remedy)];
     };

@@ -21,9 +21,8 @@ pub fn machine() -> Examination {
         let finding = format!("/etc/malloc.conf sets {} for every jemalloc here", crate::origin::quote(text.to_string_lossy().as_bytes()));
         report.add(Check::new("etc_malloc_conf", State::Note, finding));
     }
-    let library = launch::libraries().find(|path| path.exists());
-    let preload = library.as_ref().map(|path| (path, Program::read(path, true).ok().and_then(|facts| facts.jemalloc)));
-    report.add(match preload {
+    let library = launch::libraries(&Program::default()).next();
+    report.add(match library.map(|(path, facts)| (path, facts.jemalloc)) {
         Some((path, Some(jemalloc))) if jemalloc.profiling => {
             let version = jemalloc.version.as_deref().map_or_else(|| "of unknown version".into(), super::allocator::short);
             Check::new("preload", State::Good, format!("{} is jemalloc {version} with profiling: `record --preload` works", path.display()))

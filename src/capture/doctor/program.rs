@@ -5,6 +5,7 @@ use super::{Check, Examination, State, allocator};
 use crate::address::Svma;
 use crate::binary::code::Memory;
 use crate::binary::elf::ElfFile;
+use crate::capture::launch;
 use crate::capture::program::{Jemalloc, Program};
 use crate::symbolize::SymbolOptions;
 use std::path::{Path, PathBuf};
@@ -21,7 +22,7 @@ pub fn program(path: &Path, options: &SymbolOptions) -> Examination {
         }
     };
     // A shared jemalloc is another file.
-    let library = if facts.jemalloc.is_none() && facts.needs_jemalloc { shared_jemalloc() } else { None };
+    let library = if facts.jemalloc.is_none() && facts.needs_jemalloc { shared_jemalloc(&facts) } else { None };
     let (found, place) = match (&facts.jemalloc, &library) {
         (None, Some((library, jemalloc))) => (Some(jemalloc), library.display().to_string()),
         (own, _) => (own.as_ref(), "it".to_owned()),
@@ -46,10 +47,8 @@ pub fn program(path: &Path, options: &SymbolOptions) -> Examination {
 }
 
 /// The shared jemalloc a program would get here.
-fn shared_jemalloc() -> Option<(PathBuf, Jemalloc)> {
-    let known = crate::capture::launch::libraries().find(|path| path.exists())?;
-    let jemalloc = Program::read(&known, true).ok()?.jemalloc?;
-    Some((known, jemalloc))
+fn shared_jemalloc(program: &Program) -> Option<(PathBuf, Jemalloc)> {
+    launch::libraries(program).find_map(|(path, facts)| Some((path, facts.jemalloc?)))
 }
 
 /// Settings that are part of the program: the string its variable `malloc_conf` points to.
