@@ -9,6 +9,7 @@ use crate::analysis::detect::pools::{Pool, PoolKind};
 use crate::analysis::estimate::{Delta, Estimated, Interval};
 use crate::analysis::finding::{Confidence, VerdictKind};
 use crate::analysis::group::{Group, Paths};
+use crate::analysis::join::Driver;
 use crate::analysis::series::HeapSeries;
 use crate::analysis::trend::{
     AICC_DECISIVE, AICC_SUGGESTIVE, Course, HALVED, LEAST_INTERVALS, MANY_INTERVALS, Regressor, Series, Shape, TIME, Trend, course,
@@ -93,6 +94,8 @@ pub struct Judged {
     pub survival: Option<f64>,
     /// The pool or arena its memory belongs to, where one is known by name.
     pub pool: Option<&'static Pool>,
+    /// The loop that drives it, where that counts to an end.
+    pub driver: Option<Driver>,
     /// The conclusion.
     pub call: Call,
 }
@@ -181,6 +184,7 @@ pub fn judge(series: &HeapSeries, paths: &Paths, groups: Vec<(Group, Option<&'st
                 series: own,
                 survival: series.survival(stacks()),
                 pool,
+                driver: None,
                 call: Call::Nothing,
                 group,
             }
@@ -543,6 +547,7 @@ mod tests {
             series,
             survival: None,
             pool: None,
+            driver: None,
             call: Call::Nothing,
         }
     }

@@ -10,7 +10,7 @@ use crate::analysis::estimate::Interval;
 use crate::analysis::explain;
 use crate::analysis::finding::{Cleared, Confidence, Evidence, FrameView, Missing, Rate, Suspect, Verdict, VerdictKind, fingerprint};
 use crate::analysis::group::{Group, Paths, group, together};
-use crate::analysis::join::{Explained, Explanation, Growing};
+use crate::analysis::join::{Driver, Explained, Explanation, Growing};
 use crate::analysis::judge::{Call, Judged, MATERIAL_SHARE, RESOLVED_SAMPLES, Setting, judge};
 use crate::analysis::ledger::{Ledger, RowKind};
 use crate::analysis::lives;
@@ -23,7 +23,7 @@ use crate::analysis::suppress::{Suppressions, Usage};
 use crate::analysis::trend::{Course, POOL_SLOWED, Regressor, Series, TIME, course};
 use crate::analysis::view;
 use crate::model::frame::Symbols;
-use crate::model::heap::{Family, Sampling};
+use crate::model::heap::{Family, HeapProfile, Sampling};
 use crate::model::snapshot::{Part, Snapshot, TimeSource};
 use crate::model::stack::StackId;
 use crate::model::timeline::{CounterKind, Timeline};
@@ -41,6 +41,8 @@ const SIBLINGS: usize = 8;
 const MOST_ASKED: usize = 32;
 /// Stacks of a group that the binaries are asked about, heaviest growth first.
 const MOST_STACKS: usize = 64;
+/// Share of a growth, in sampled objects, that threads of the first dump must have grown by to be its threads.
+const STAYED: f64 = 0.8;
 /// Finer sampling than every 4 KiB (two below this) costs more than it shows.
 const FINEST_LG: u32 = 14;
 /// Patterns of memory that the program can still reach: entries of a structure that is in use.
@@ -151,6 +153,12 @@ pub fn triage_with(
         asked => ask(&asked.iter().map(|&i| view.growing(&judged[i])).collect::<Vec<_>>()),
     };
     let explanation = |i: usize| asked.binary_search(&i).ok().and_then(|at| explained.groups.get(at)?.as_ref());
+    for (&i, driver) in asked.iter().zip(&explained.drivers) {
+        if let Some(driver) = driver.as_ref().filter(|_| view.may_be_a_load(&judged[i], explanation(i))) {
+            judged[i].call = Call::Open(load_in_progress(driver));
+            judged[i].driver = Some(driver.clone());
+        }
+    }
     let found = judged.iter().enumerate().filter_map(|(i, j)| Some((i, view.suspect(j, explanation(i))?)));
     let (groups, mut suspects): (Vec<usize>, Vec<Suspect>) = found.unzip();
     let mut outside = explain::foreign(&ledger, &regressors(timeline, &ledger.snapshots, options));
@@ -338,26 +346,15 @@ impl View<'_> {
         let heaviest = *judged.group.stacks.first()?;
         let stack = view::stack(&self.timeline.stacks, self.symbols, heaviest);
         let owner = self.owner(judged);
-        let operation = owner::owner(self.symbols, self.timeline.stacks.stack(heaviest)).and_then(|o| o.container).map(str::to_owned);
-        let others: Vec<Sibling> = judged.group.stacks.iter().skip(1).take(SIBLINGS).map(|&s| self.sibling(s)).collect();
-        let case = Case {
-            stack: &stack,
-            owner: &owner,
-            operation: operation.as_deref(),
-            object_bytes: judged.object_bytes(),
-            course: &judged.course,
-            survival: judged.survival,
-            stacks: judged.group.stacks.len(),
-            others: &others,
-            explanation,
-        };
-        let pattern = detect::examine(&case);
+        let operation = self.operation(heaviest);
+        let pattern = self.pattern(judged, explanation);
         let (growth, class_claim) = self.growth(judged);
         let mut evidence = self.evidence(judged, growth);
         evidence.extend(class_claim);
         evidence.extend(lives::evidence(&self.timeline.lives, &judged.group.stacks));
         if let Some(why) = open {
-            evidence.push(Evidence::new(why, "all dumps"));
+            let source = judged.driver.as_ref().map(|driver| format!("machine code of {}", driver.source));
+            evidence.push(Evidence::new(why, source.unwrap_or_else(|| dumps_of(self.series))));
         }
         let mut refuted_by = general_refutation(judged);
         let mut remedy = general_remedy(&owner);
@@ -413,6 +410,52 @@ impl View<'_> {
         })
     }
 
+    /// The container operation that a stack allocates in.
+    fn operation(&self, stack: StackId) -> Option<String> {
+        owner::owner(self.symbols, self.timeline.stacks.stack(stack)).and_then(|o| o.container).map(str::to_owned)
+    }
+
+    /// What the detectors say of a group.
+    fn pattern(&self, judged: &Judged, explanation: Option<&Explanation>) -> Option<(&'static str, detect::Match)> {
+        let heaviest = *judged.group.stacks.first()?;
+        let stack = view::stack(&self.timeline.stacks, self.symbols, heaviest);
+        let operation = self.operation(heaviest);
+        let others: Vec<Sibling> = judged.group.stacks.iter().skip(1).take(SIBLINGS).map(|&s| self.sibling(s)).collect();
+        detect::examine(&Case {
+            stack: &stack,
+            owner: &self.owner(judged),
+            operation: operation.as_deref(),
+            object_bytes: judged.object_bytes(),
+            course: &judged.course,
+            survival: judged.survival,
+            stacks: judged.group.stacks.len(),
+            others: &others,
+            explanation,
+        })
+    }
+
+    /// Whether a growth may be data that is being loaded: nothing but its growth speaks for a leak, and the threads that
+    /// allocate it worked at the first dump already. A thread for each job has its own loop, which ends each time.
+    fn may_be_a_load(&self, judged: &Judged, explanation: Option<&Explanation>) -> bool {
+        let by_growth = matches!(judged.call, Call::Suspect(VerdictKind::Leak, _));
+        let shown = explanation.is_some_and(|found| found.pattern.is_some() || !found.cycle.is_empty());
+        by_growth
+            && !shown
+            && self.pattern(judged, explanation).is_none_or(|(id, found)| REACHABLE.contains(&id) && found.weight != detect::BINARY)
+            && self.threads_stayed(judged)
+    }
+
+    /// Whether threads that the first dump lists hold what grew; true where dumps list no threads.
+    fn threads_stayed(&self, judged: &Judged) -> bool {
+        let dump = |at: Option<&usize>| at.and_then(|&i| self.timeline.snapshots[i].heap.as_ref());
+        let (Some(first), Some(last)) = (dump(self.series.snapshots.first()), dump(self.series.snapshots.last())) else { return false };
+        let held =
+            |heap: &HeapProfile, uid: u64| heap.threads.iter().find(|thread| thread.uid == uid).map_or(0, |thread| thread.live.objects);
+        let grown: i64 = first.threads.iter().map(|thread| held(last, thread.uid) as i64 - thread.live.objects as i64).sum();
+        let (from, to) = (judged.levels.first().map_or(0.0, |l| l.samples), judged.levels.last().map_or(0.0, |l| l.samples));
+        last.threads.is_empty() || grown as f64 >= STAYED * (to - from)
+    }
+
     fn sibling(&self, stack: StackId) -> Sibling {
         let last = self.series.dumps().saturating_sub(1);
         let end = self.series.estimate(&self.series.stacks[stack.index()], last);
@@ -462,10 +505,7 @@ impl View<'_> {
     }
 
     fn evidence(&self, judged: &Judged, growth: Interval) -> Vec<Evidence> {
-        let dumps = match self.series.dumps() {
-            2 => "both dumps".to_owned(),
-            n => format!("{n} dumps"),
-        };
+        let dumps = dumps_of(self.series);
         let course = &judged.course;
         let mut all = vec![Evidence::new(
             format!(
@@ -575,6 +615,24 @@ pub fn singular(unit: &str) -> String {
         u if u.ends_with('s') && !u.ends_with("ss") && u.len() > 2 => u[..u.len() - 1].to_owned(),
         u => u.to_owned(),
     }
+}
+
+/// The dumps, as a source.
+fn dumps_of(series: &HeapSeries) -> String {
+    match series.dumps() {
+        2 => "both dumps".to_owned(),
+        n => format!("{n} dumps"),
+    }
+}
+
+/// What a loop that counts says of the growth it drives.
+fn load_in_progress(driver: &Driver) -> String {
+    let at = if driver.place.is_empty() { String::new() } else { format!(" ({})", driver.place) };
+    format!(
+        "a loop in `{}`{at} that counts to an end allocates it, and until then data that is loaded and a leak look alike: capture until \
+         the loop has ended, or let it run twice (a load stays as it is, a leak adds as much again)",
+        driver.function
+    )
 }
 
 fn general_refutation(judged: &Judged) -> String {

@@ -11,6 +11,7 @@ use super::code::{self, Code, Flow, Memory};
 use super::dwarf::{self, Sections};
 use super::elf::{ElfFile, Machine};
 use super::glue::{self, GlueGraph};
+use super::loops::{CallLoop, loops};
 use super::names;
 use super::progress::Progress;
 use super::split::SplitFiles;
@@ -133,6 +134,8 @@ pub struct OwnershipFacts {
     pub drop_impls: Vec<String>,
     /// Functions declared in the lines that were asked for, by file and line.
     pub declared: Vec<Declared>,
+    /// The loops around the addresses of interest, by address; none in code that could not be followed.
+    pub loops: Vec<CallLoop>,
 }
 
 impl OwnershipFacts {
@@ -231,6 +234,7 @@ pub fn ownership_facts_with(
     drops.sort_unstable();
     drops.dedup();
     let declared = reader.declared(&groups);
+    let loops = reader.loops(&bodies, &options.addresses);
 
     let count = |origin| units.plans.iter().filter(|plan| plan.origin == origin).count();
     Ok(OwnershipFacts {
@@ -256,6 +260,7 @@ pub fn ownership_facts_with(
         nested,
         types,
         declared,
+        loops,
     })
 }
 
@@ -571,6 +576,20 @@ impl Reader<'_, '_> {
                 Callee { address, path, destroys, name, function, never_returns }
             })
             .collect()
+    }
+
+    /// The loops around the addresses of interest.
+    fn loops(&self, functions: &[Function], addresses: &[u64]) -> Vec<CallLoop> {
+        let mut returns: HashMap<u64, bool, FxBuildHasher> = HashMap::default();
+        let mut found: Vec<CallLoop> = Vec::new();
+        for function in functions {
+            let inside = |address: &u64| function.body.ranges.iter().any(|(start, end)| (start..end).contains(&address));
+            let calls: Vec<u64> = addresses.iter().copied().filter(|address| inside(address)).collect();
+            found.extend(loops(self.elf, self.memory, &function.body.ranges, &calls, &mut |target| !self.returns(target, &mut returns)));
+        }
+        found.sort_by_key(|one| one.call);
+        found.dedup_by_key(|one| one.call);
+        found
     }
 
     /// Whether the function at an address has a way back to its caller. Follows tail jumps; what cannot be read returns.

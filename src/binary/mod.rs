@@ -12,6 +12,7 @@ pub mod facts;
 pub mod file;
 pub mod glue;
 pub mod lookup;
+pub mod loops;
 pub mod names;
 pub mod progress;
 mod split;

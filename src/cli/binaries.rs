@@ -5,7 +5,7 @@
 
 use super::source::{BinarySources, SourceArgs};
 use crate::analysis::finding::FrameView;
-use crate::analysis::join::{self, Explained, Explanation, Growing, GrowingStack, Knowledge};
+use crate::analysis::join::{self, Driver, Explained, Explanation, Growing, GrowingStack, Knowledge};
 use crate::analysis::ownership::Graph;
 use crate::analysis::view;
 use crate::binary::facts::{Options, ownership_facts_with};
@@ -16,7 +16,8 @@ use std::path::Path;
 
 /// Asks every binary that suspects have frames of their own code in.
 pub fn explain(groups: &[Growing], timeline: &Timeline, symbols: &Symbols, source: &SourceArgs) -> Explained {
-    let mut explained = Explained { groups: vec![None; groups.len()], missing: Vec::new() };
+    let none = groups.len();
+    let mut explained = Explained { groups: vec![None; none], drivers: vec![None; none], missing: Vec::new() };
     for (index, module) in (0u32..).zip(&symbols.modules) {
         let id = ModuleId(index);
         let wanted: Vec<usize> = (0..groups.len()).filter(|&at| concerns(&groups[at], id, timeline, symbols)).collect();
@@ -40,7 +41,8 @@ pub fn explain(groups: &[Growing], timeline: &Timeline, symbols: &Symbols, sourc
         let graph = Graph::new(&facts);
         let known = Knowledge::new(&graph, &sources.texts);
         for &at in &wanted {
-            let found = explain_group(&known, &groups[at], id, timeline, symbols);
+            let (found, driver) = explain_group(&known, &groups[at], id, timeline, symbols);
+            explained.drivers[at] = explained.drivers[at].take().or(driver);
             let better = |new: &Explanation| explained.groups[at].as_ref().is_none_or(|old| new.weight() > old.weight());
             if let Some(found) = found.filter(better) {
                 explained.groups[at] = Some(found);
@@ -60,11 +62,11 @@ fn explain_group(
     module: ModuleId,
     timeline: &Timeline,
     symbols: &Symbols,
-) -> Option<Explanation> {
+) -> (Option<Explanation>, Option<Driver>) {
     let frames: Vec<(f64, Vec<FrameView>)> =
         group.stacks.iter().map(|&(stack, growth)| (growth, frames_in(stack, module, timeline, symbols))).collect();
     let stacks: Vec<GrowingStack<'_>> = frames.iter().map(|(growth, frames)| GrowingStack { growth_bytes: *growth, frames }).collect();
-    join::join(known, &stacks)
+    (join::join(known, &stacks), join::driver(known, &stacks))
 }
 
 /// Whether one of a group's stacks has a frame of the program's own code, or of a dependency, in a module.

@@ -10,9 +10,9 @@ const ALLOCATOR: [&str; 9] =
 const LEAKS: [&str; 3] = ["leak", "bump_arena_growth", "foreign_allocator_leak"];
 /// Share of RSS that may be in a wrong row, and that may be unexplained.
 const WRONG_AT_MOST: f64 = 0.03;
-/// Of the thirteen leaks one lies outside its 95 % interval, as is to be expected: the samples of this function stand
-/// for 1.28 times what it lost.
-const OUTSIDE_ITS_INTERVAL: (&str, &str) = ("catalog", "subscribe");
+/// The program counts the entries that it lost, not the nodes of the map that holds them: 1.5 of the 7.3 MiB that grew here
+/// are nodes, and the other 5.8 are the 5.7 that it counted.
+const WITHOUT_ITS_NODES: (&str, &str) = ("catalog", "subscribe");
 
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/captures")
@@ -67,7 +67,7 @@ fn check_leaks(name: &str, report: &Value, truth: &Value) {
         let functions: Vec<&str> = leak["functions"].as_array().expect("functions").iter().filter_map(Value::as_str).collect();
         let first = if leaks.len() == 1 { &suspects[..1.min(suspects.len())] } else { &suspects[..] };
         assert!(first.iter().any(|s| stands_in(s, &functions)), "{name}: {functions:?} is not on the first suspect's stack");
-        if name == OUTSIDE_ITS_INTERVAL.0 && functions.contains(&OUTSIDE_ITS_INTERVAL.1) {
+        if name == WITHOUT_ITS_NODES.0 && functions.contains(&WITHOUT_ITS_NODES.1) {
             continue;
         }
         let matching: Vec<&Value> = suspects
@@ -107,6 +107,18 @@ fn check_ledger(name: &str, report: &Value, truth: &Value) {
     let wrong = pairs.iter().map(|(said, is)| (said - is).abs()).sum::<f64>() / 2.0 / rss;
     assert!(wrong <= WRONG_AT_MOST, "{name}: {:.1} % of RSS is in a wrong row: {pairs:?}", 100.0 * wrong);
     assert!(sum_of(&["unattributed"]).abs() / rss <= WRONG_AT_MOST, "{name}: too much is unattributed");
+}
+
+#[test]
+fn a_load_under_way_is_no_leak_and_says_why() {
+    let (report, _) = report("corpus-load", &[]);
+    assert_eq!((&report["verdict"]["kind"], &report["verdict"]["confidence"]), (&Value::from("growth"), &Value::from("low")));
+    let suspect = &report["suspects"][0];
+    let shown = suspect["evidence"].as_array().expect("evidence").iter().any(|item| {
+        let text = |key: &str| item[key].as_str().unwrap_or_default().to_owned();
+        text("claim").contains("dataset.rs:38) that counts to an end") && text("source").starts_with("machine code of quarryd")
+    });
+    assert!(shown, "{suspect}");
 }
 
 #[test]

@@ -14,8 +14,10 @@
 //! such a function calls; does an arena grow, and who holds it; do counted values grow whose types can form a cycle; does a
 //! static hold it. Scores are those of the terms below, weighted over the stacks by their growth.
 
+mod driver;
 mod limits;
 
+pub use driver::{Driver, driver};
 pub use limits::limits;
 
 use crate::analysis::finding::{Evidence, FrameView, Missing, SiteView};
@@ -48,6 +50,8 @@ pub struct Growing {
 pub struct Explained {
     /// In the order of the question; `None` where nothing explains it.
     pub groups: Vec<Option<Explanation>>,
+    /// In the order of the question: the loop that drives a growth, where it counts to an end.
+    pub drivers: Vec<Option<Driver>>,
     /// What could not be told, and what would help.
     pub missing: Vec<Missing>,
 }
