@@ -65,7 +65,8 @@ pub fn foreign(ledger: &Ledger, regressors: &[Regressor]) -> Foreign {
     let series = Series::measured(levels, FOREIGN_NOISE);
     let growth = series.growth();
     if n < 2 || growth < STEADY_BYTES {
-        return Foreign { growth, label, ..Foreign::default() };
+        let reason = format!("{} are too few to tell its course", iec(growth.max(0.0)));
+        return Foreign { growth, label, reason, ..Foreign::default() };
     }
     let resident = course(&series, regressors);
     let in_use = InUse::of(ledger, &series, regressors);
@@ -265,7 +266,7 @@ pub fn causes(ledger: &Ledger, judged: &[Judged], foreign: &Foreign) -> Vec<Caus
             reason: "given back with MADV_FREE: the kernel takes them when it needs memory".to_owned(),
         },
         Cause {
-            kind: foreign.kind.unwrap_or(VerdictKind::ForeignAllocatorRetention),
+            kind: foreign.kind.unwrap_or(VerdictKind::Growth),
             growth: growth(&[RowKind::ForeignHeap]),
             label: foreign.label.clone(),
             reason: foreign.reason.clone(),
@@ -504,6 +505,9 @@ fn largest_row(ledger: &Ledger, rise: f64) -> Option<(&str, f64)> {
     (row.growth() as f64 >= BETTER_PART * rise).then_some((row.label.as_str(), row.growth() as f64))
 }
 
+/// Shares of the live heap that the dumps explain, between which they show the same heap as the statistics.
+const AGREES: (f64, f64) = (0.75, 1.33);
+
 /// Half of a growth is its better part.
 const BETTER_PART: f64 = 0.5;
 
@@ -511,6 +515,15 @@ const BETTER_PART: f64 = 0.5;
 /// more than the two ends of a course.
 fn most_certain(main: &Cause, summary: &Summary, ledger: &Ledger) -> Confidence {
     let by_course = matches!(main.kind, VerdictKind::GrowthPlateau | VerdictKind::OneTime | VerdictKind::Sawtooth);
+    // The course of the whole heap hides what leaks in a part of it; and dumps that show another heap than the statistics do
+    // were taken at another moment.
+    if by_course && main.label == LIVE && summary.heap_dumps < 2 {
+        return Confidence::Low;
+    }
+    let apart = ledger.coverage.is_some_and(|c| c.high < AGREES.0 || c.low > AGREES.1);
+    if by_course && main.label == LIVE && apart {
+        return Confidence::Medium;
+    }
     match ledger.snapshots.len() > LEAST_INTERVALS && (!by_course || summary.heap_dumps > LEAST_INTERVALS) {
         true => Confidence::High,
         false => Confidence::Medium,
@@ -592,10 +605,16 @@ fn counted_only(summary: &Summary, ledger: &Ledger, causes: &[Cause], options: &
     verdict(main.kind, Confidence::Low, benign_sentence(main, &share, rise, &[], causes, options, &[]))
 }
 
-/// `84.0 % of the RSS growth`.
+/// `84.0 % of the RSS growth`; a part that is more than the whole in bytes, beside what shrank.
 fn of_growth(part: f64, rise: f64, of: &str) -> String {
-    format!("{} of the {of}", percent(part, rise))
+    match part > MORE_THAN_ALL * rise {
+        false => format!("{} of the {of}", percent(part, rise)),
+        true => format!("more than the whole {of} ({} of {}; other memory shrank)", signed_iec(part), signed_iec(rise)),
+    }
 }
+
+/// A share from which on a part is called more than the whole.
+const MORE_THAN_ALL: f64 = 1.005;
 
 fn without_rss(summary: &Summary, suspects: &[Suspect], judged: &[Judged]) -> Verdict {
     let low = |kind, text: String| Verdict { kind, also: Vec::new(), confidence: Confidence::Low, summary: text };
@@ -677,7 +696,7 @@ fn leak_sentence(suspect: &Suspect, all: &[Suspect], rise: Option<f64>, causes: 
         ));
     }
     if let Some(rise) = rise.filter(|&rise| rise >= STEADY_BYTES) {
-        text.push_str(&format!(" It is {} of the RSS growth", percent(g.estimate, rise)));
+        text.push_str(&format!(" It is {}", of_growth(g.estimate, rise, "RSS growth")));
         // The row of live memory holds what leaks as well: said beside it is the rest.
         let leaked: f64 = all.iter().filter(|s| s.kind.is_leak() && s.confidence > Confidence::Low).map(|s| s.growth.estimate).sum();
         let rest = |cause: &Cause| match cause.label == LIVE {
@@ -743,7 +762,8 @@ fn benign_sentence(
             )
         }
         VerdictKind::DirectMmap => format!(
-            "{share} is anonymous memory that the program maps itself: no allocator and no heap profile sees it. Look at its mmap calls."
+            "{} is anonymous memory that the program maps itself: no allocator and no heap profile sees it. Look at its mmap calls.",
+            capitalized(share)
         ),
         VerdictKind::ThreadStacks => {
             format!("Not a heap leak: {share} is thread stacks. Fewer threads, or less deep recursion, would lower it.")
@@ -761,7 +781,8 @@ fn benign_sentence(
 fn beside(cause: &Cause, rise: f64) -> String {
     let word = cause.kind.word().replace('_', " ");
     let kind = if word == cause.label { String::new() } else { format!(" ({word})") };
-    format!("{} is {}{kind}", percent(cause.growth, rise), cause.label)
+    let part = if cause.growth > MORE_THAN_ALL * rise { signed_iec(cause.growth) } else { percent(cause.growth, rise) };
+    format!("{part} is {}{kind}", cause.label)
 }
 
 fn capitalized(text: &str) -> String {

@@ -13,11 +13,12 @@ use crate::analysis::join::Driver;
 use crate::analysis::series::HeapSeries;
 use crate::analysis::trend::{
     AICC_DECISIVE, AICC_SUGGESTIVE, Course, HALVED, LEAST_INTERVALS, MANY_INTERVALS, Regressor, Series, Shape, TIME, Trend, course,
+    mann_kendall,
 };
 use crate::analysis::triage::singular;
 use crate::model::stack::StackId;
 use crate::units::{iec, percent};
-use statrs::distribution::{ContinuousCDF, Normal};
+use statrs::distribution::{ChiSquared, ContinuousCDF, Normal};
 
 /// Chance of one false alarm in a capture that has none (rule 1), divided by the number of growths.
 const ALPHA: f64 = 0.01;
@@ -31,6 +32,9 @@ const TREND_ALPHA: f64 = 0.01;
 const MOVED_SHARE: f64 = 0.5;
 /// Correlation of increments with a shrinking group that says "moved" (rule 6).
 const MOVED_CORRELATION: f64 = -0.8;
+/// Standard error of the sum of two growths that cancel, as a share of the one that grows: a wider one would take anything for
+/// the same bytes.
+const CANCELS_WITHIN: f64 = 0.25;
 /// Share of RSS growth, or of the largest suspect once there is one (rule 7).
 pub const MATERIAL_SHARE: f64 = 0.10;
 /// Sampling intervals that a material growth has at least (rule 7): four expected samples.
@@ -467,11 +471,27 @@ fn moved(all: &[Judged], i: usize, series: &HeapSeries, paths: &Paths) -> Option
     }
     let increments = judged.series.increments();
     all.iter().enumerate().find_map(|(j, other)| {
-        let mirrors =
-            j != i && other.delta.bytes <= -MOVED_SHARE * bytes && correlation(&increments, &other.series.increments()) < MOVED_CORRELATION;
+        let mirrors = j != i
+            && other.delta.bytes <= -MOVED_SHARE * bytes
+            && (correlation(&increments, &other.series.increments()) < MOVED_CORRELATION || cancels(&judged.series, &other.series));
         let name = other.group.place().map_or("another stack", |place| paths.name(place.key));
         mirrors.then(|| format!("`{name}` ({} fewer there, interval by interval)", iec(-other.delta.bytes)))
     })
+}
+
+/// Whether what shrinks is what grows: their sum stands still over the window and in each interval, as far as the noise tells,
+/// and the noise is small against the growth. Steps as even as their noise have no correlation to go by.
+fn cancels(grows: &Series, shrinks: &Series) -> bool {
+    let net: Vec<f64> = grows.increments().iter().zip(shrinks.increments()).map(|(a, b)| a + b).collect();
+    let variances: Vec<f64> = grows.variances.iter().zip(&shrinks.variances).map(|(a, b)| a + b).collect();
+    let (sum, error) = (net.iter().sum::<f64>(), variances.iter().sum::<f64>().sqrt());
+    let falling: Vec<f64> = shrinks.levels.iter().map(|level| -level).collect();
+    let chi2: f64 = net.iter().zip(&variances).map(|(d, v)| d * d / v.max(1.0)).sum();
+    net.len() >= LEAST_INTERVALS
+        && error <= CANCELS_WITHIN * grows.growth()
+        && sum.abs() <= 2.0 * error
+        && mann_kendall(&falling) < TREND_ALPHA
+        && ChiSquared::new(net.len() as f64).is_ok_and(|distribution| distribution.sf(chi2) > TREND_ALPHA)
 }
 
 fn correlation(a: &[f64], b: &[f64]) -> f64 {
@@ -589,6 +609,16 @@ mod tests {
             let said = call(&judged(&levels(&builds), &regressors), 3.0, None, &setting);
             assert_eq!(matches!(said, Call::Suspect(..)), is_leak, "{builds:?}: {said:?}");
         }
+    }
+
+    #[test]
+    fn what_cancels_moved() {
+        let series = |levels: [f64; 6], noise: f64| Series::measured(levels.iter().map(|l| l * MIB).collect(), noise * MIB);
+        let grows = series([20.0, 22.4, 24.9, 27.1, 29.8, 32.1], 0.3);
+        assert!(cancels(&grows, &series([30.0, 27.4, 25.2, 23.1, 20.2, 17.9], 0.3)), "as much in every interval");
+        assert!(!cancels(&grows, &series([30.0, 27.4, 25.2, 23.1, 20.2, 17.9], 3.0)), "noise would hide anything");
+        assert!(!cancels(&grows, &series([30.0, 29.0, 28.0, 27.0, 26.0, 25.0], 0.3)), "half of it is no explanation of all");
+        assert!(!cancels(&grows, &series([30.0, 18.0, 18.0, 18.1, 18.0, 17.9], 0.3)), "at once, while it went on growing");
     }
 
     #[test]

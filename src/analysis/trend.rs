@@ -559,7 +559,7 @@ fn shape(series: &Series, regressors: &[Regressor], increments: &[f64], course: 
     if falls_back(series, noise) {
         return Shape::Sawtooth;
     }
-    if let Some(after) = one_step(increments, noise) {
+    if let Some(after) = one_step(increments, noise).filter(|&after| came_quickly(regressors, increments, after)) {
         return Shape::Step(after);
     }
     if jumps(increments, noise, series.growth()) {
@@ -618,6 +618,16 @@ fn one_step(increments: &[f64], noise: f64) -> Option<usize> {
         let dying_down = at == 0 && after > 2.0 * noise;
         (total > 0.0 && rise >= STEP_SHARE * total && quiet && !dying_down).then_some(at + width)
     })
+}
+
+/// Whether the steepest of the intervals that end at a snapshot is no longer than a third of the window in time: over a gap
+/// between snapshots anything looks like one event.
+fn came_quickly(regressors: &[Regressor], increments: &[f64], after: usize) -> bool {
+    let Some(time) = regressors.first().filter(|time| time.name == TIME) else { return true };
+    let (Some(first), Some(last)) = (time.values.first(), time.values.last()) else { return true };
+    let interval = |at: usize| time.values[at + 1] - time.values[at];
+    let steepest = (after.saturating_sub(2)..after).max_by(|&a, &b| increments[a].total_cmp(&increments[b]));
+    steepest.is_none_or(|at| interval(at) * STEP_WINDOW as f64 <= last - first)
 }
 
 /// The last third of the levels (three at least) stays within 10 % of the range.

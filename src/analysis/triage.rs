@@ -228,7 +228,13 @@ fn arrange(timeline: &Timeline, symbols: &Symbols, series: &HeapSeries, paths: &
     }
     let mut groups: Vec<(Group, Option<&'static Pool>)> = Vec::new();
     for found in group(series, paths, other) {
-        let pool = found.stacks.first().and_then(|&heaviest| pool_of(heaviest));
+        // What a cache holds is allocated by whoever asks it; the cache's own nodes grow beside it.
+        let grows = |stack: &StackId| series.growth(std::iter::once(&series.stacks[stack.index()])).bytes > 0.0;
+        let mut pool = found.stacks.first().and_then(|&heaviest| pool_of(heaviest));
+        let mut growing = found.stacks.iter().take_while(|stack| grows(stack));
+        while let (None, Some(&stack)) = (pool, growing.next()) {
+            pool = pool_of(stack).filter(|pool| pool.kind == PoolKind::Cache);
+        }
         groups.push((found, pool));
     }
     for (pool, stacks) in arenas {
