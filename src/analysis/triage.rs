@@ -4,7 +4,7 @@
 //! is what explains most of the growth of RSS, and what explains more than a tenth of it stands beside it.
 
 use crate::analysis::detect::pools::{Finder, Pool, PoolKind};
-use crate::analysis::detect::setting::{Advice, Settings, advise};
+use crate::analysis::detect::setting::{self, Advice, Settings, advise};
 use crate::analysis::detect::{self, Case, Sibling};
 use crate::analysis::estimate::Interval;
 use crate::analysis::explain;
@@ -75,7 +75,9 @@ pub struct Triage {
     /// Growth that is not a leak.
     pub cleared: Vec<Cleared>,
     /// Settings worth changing: the detector's word, the advice, and the variable that sets it.
-    pub advice: Vec<(&'static str, Advice, Option<String>)>,
+    pub advice: Vec<Advised>,
+    /// All of them that are options of the allocator in one assignment, where these are several.
+    pub advice_together: Option<String>,
     /// Half-empty slabs and the stacks that hold them, where these matter.
     pub slabs: Option<Slabs>,
     /// What would make the answer more certain.
@@ -85,6 +87,9 @@ pub struct Triage {
     /// The groups as judged, for `trend` and the charts.
     pub judged: Vec<Judged>,
 }
+
+/// A setting worth changing: the detector's word, the advice, and the assignment that sets it.
+pub type Advised = (&'static str, Advice, Option<String>);
 
 /// The process and what was recorded of it.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -115,6 +120,17 @@ pub struct Summary {
     pub dumps: Option<(String, String)>,
     /// Names of the snapshots, in order.
     pub names: Vec<String>,
+    /// What is known of how the allocator was set.
+    pub settings: SettingsKnown,
+}
+
+/// What is known of how the allocator was set.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SettingsKnown {
+    /// Which environment variable it reads.
+    pub variable: bool,
+    /// What was set in it.
+    pub values: bool,
 }
 
 /// Asks the binaries why groups grow: once, for those that become suspects, gravest growth first. Whoever answers reads files;
@@ -135,7 +151,9 @@ pub fn triage_with(
     options: &Options,
     ask: &Ask<'_>,
 ) -> Triage {
-    let summary = summarize(timeline, series);
+    let mut summary = summarize(timeline, series);
+    let variable = timeline.process.malloc_conf_variable.as_deref().or_else(|| variable_by_names(symbols));
+    summary.settings = SettingsKnown { variable: variable.is_some(), values: timeline.process.malloc_conf.is_some() };
     let paths = Paths::of(&timeline.stacks, symbols);
     let at_dumps = regressors(timeline, &series.snapshots, options);
     let rss: Vec<f64> = ledger.rss.iter().map(|&bytes| bytes as f64).collect();
@@ -184,25 +202,50 @@ pub fn triage_with(
     let mut missing = missing(timeline, &summary, symbols, series);
     missing.extend(explained.missing);
     let blind_spot = blind_spot(series, &summary, &judged);
-    let advice = advice(timeline, symbols, &ledger, &summary);
+    let (advice, advice_together) = advice(timeline, variable, &ledger, &summary);
     let mut slabs = slabs::slabs(timeline, ledger.rss.last().copied());
     slabs.iter_mut().for_each(|slabs| slabs::join(slabs, timeline, symbols));
-    Triage { summary, verdict, ledger, suspects, suppression, cleared, advice, slabs, missing, blind_spot, judged }
+    Triage { summary, verdict, ledger, suspects, suppression, cleared, advice, advice_together, slabs, missing, blind_spot, judged }
 }
 
 /// Settings worth changing, by the last statistics and the ledger.
-fn advice(timeline: &Timeline, symbols: &Symbols, ledger: &Ledger, summary: &Summary) -> Vec<(&'static str, Advice, Option<String>)> {
+fn advice(timeline: &Timeline, variable: Option<&str>, ledger: &Ledger, summary: &Summary) -> (Vec<Advised>, Option<String>) {
     let last = timeline.snapshots.iter().rev().find(|snapshot| snapshot.stats.is_some());
+    let threads = timeline.snapshots.iter().rev().find_map(|snapshot| snapshot.status.as_ref()?.threads);
     let settings = Settings {
         stats: last.and_then(|snapshot| snapshot.stats.as_ref()),
         stats_file: last.and_then(|snapshot| snapshot.file(Part::Stats)).unwrap_or("statistics"),
         ledger,
         sampling_interval: summary.sampling_interval.map(|bytes| bytes as f64),
         malloc_conf: timeline.process.malloc_conf.as_deref(),
-        prefixed: symbols.names.iter().any(|name| name.starts_with("_rjem_")),
+        variable,
+        threads: threads.or_else(|| last?.stats.as_ref()?.arenas.iter().map(|arena| arena.threads).sum()),
     };
-    let found = advise(&settings).into_iter();
-    found.map(|(id, advice)| (id, advice.clone(), advice.variable(&settings))).collect()
+    let found = advise(&settings);
+    let together = setting::together(found.iter().map(|(_, advice)| advice), &settings);
+    (
+        found
+            .into_iter()
+            .map(|(id, advice)| {
+                let line = advice.variable(&settings);
+                (id, advice, line)
+            })
+            .collect(),
+        together,
+    )
+}
+
+/// The variable by the names that programs call their jemalloc by: tikv's crate prefixes them with `_rjem_` (its private
+/// names too, in every build: those say nothing), ports for other systems with `je_`, distributions with nothing.
+fn variable_by_names(symbols: &Symbols) -> Option<&'static str> {
+    const CALLS: [&str; 8] = ["malloc", "calloc", "realloc", "mallocx", "rallocx", "sdallocx", "aligned_alloc", "posix_memalign"];
+    let called = |prefix: &str| symbols.names.iter().any(|name| name.strip_prefix(prefix).is_some_and(|rest| CALLS.contains(&rest)));
+    [("_rjem_", "_RJEM_MALLOC_CONF"), ("je_", "JE_MALLOC_CONF"), ("", "MALLOC_CONF")]
+        .into_iter()
+        .find(|(prefix, _)| called(prefix))
+        .map(|(_, variable)| variable)
+        // Distributions build it without prefix.
+        .or_else(|| symbols.modules.iter().any(|module| module.name.starts_with("libjemalloc")).then_some("MALLOC_CONF"))
 }
 
 /// Grave first: leaks before growth, then by confidence.
@@ -306,6 +349,7 @@ fn summarize(timeline: &Timeline, series: &HeapSeries) -> Summary {
         allocator: version.map(|v| format!("jemalloc {}", v.split('-').next().unwrap_or(&v))),
         dumps: dump_name(series.snapshots.first()).zip(dump_name(series.snapshots.last())),
         names: snapshots.iter().map(|s| s.name.clone()).collect(),
+        settings: SettingsKnown::default(),
     }
 }
 

@@ -715,10 +715,8 @@ fn describe(
         page_size,
         kernel: about.kernel.clone(),
         jemalloc_version: last(|s| s.stats.as_ref()?.version.clone()).or_else(|| about.jemalloc_version.clone()),
-        malloc_conf: about
-            .malloc_conf
-            .clone()
-            .or_else(|| last(|s| s.stats.as_ref()?.options.config_malloc_conf.clone().filter(|conf| !conf.is_empty()))),
+        malloc_conf: about.malloc_conf.clone(),
+        malloc_conf_variable: about.malloc_conf_variable.clone(),
         modules: about.modules.clone(),
     };
 }

@@ -3,7 +3,7 @@
 //! ```json
 //! {"pid": 4121, "exe": "/opt/indexer", "cmdline": "/opt/indexer --data /srv", "start_unix_ms": 1763650000123,
 //!  "start_ticks": 88123, "boot_id": "4c0e…", "page_size": 4096, "kernel": "Linux 6.18.0",
-//!  "jemalloc_version": "5.3.0-0-g54ea…", "malloc_conf": "prof:true", "modules": [{"path": "/opt/indexer", "build_id": "5c1e…"}]}
+//!  "jemalloc_version": "5.3.0-0-g54ea…", "malloc_conf": "prof:true", "malloc_conf_variable": "_RJEM_MALLOC_CONF", "modules": [{"path": "/opt/indexer", "build_id": "5c1e…"}]}
 //! ```
 //!
 //! `start_ticks` and `boot_id` are the identity of the process: a pid alone is used again.
@@ -136,6 +136,7 @@ impl Description {
         set("kernel", read_line("/proc/sys/kernel/osrelease").map(|release| format!("Linux {release}").into()));
         set("jemalloc_version", self.jemalloc_version.clone().map(Value::from));
         set("malloc_conf", self.malloc_conf.clone().map(Value::from));
+        set("malloc_conf_variable", self.jemalloc().map(|jemalloc| jemalloc.variable.clone().into()));
         set("modules", Some(modules.into()));
         pretty(map)
     }
@@ -194,7 +195,8 @@ fn modules(process: &LiveProcess, scan: Scan) -> io::Result<Vec<Module>> {
     Ok(modules)
 }
 
-/// The allocator's settings from the environment of the process: of the variable its jemalloc reads, else of any.
+/// The allocator's settings from the environment of the process: of the variable its jemalloc reads (empty where it is not
+/// set), else of any.
 fn settings(process: &LiveProcess, modules: &[Module]) -> Option<String> {
     let environ = process.read("environ").ok()?;
     let value = |variable: &str| {
@@ -205,7 +207,7 @@ fn settings(process: &LiveProcess, modules: &[Module]) -> Option<String> {
     };
     let read: Vec<&str> = modules.iter().filter_map(|m| Some(m.program.as_ref()?.jemalloc.as_ref()?.variable.as_str())).collect();
     match read.first() {
-        Some(variable) => value(variable),
+        Some(variable) => Some(value(variable).unwrap_or_default()),
         None => value("MALLOC_CONF").or_else(|| value("_RJEM_MALLOC_CONF")),
     }
 }

@@ -14,15 +14,16 @@ use crate::analysis::redact::{Recorded, redact_triage};
 use crate::analysis::series::HeapSeries;
 use crate::analysis::triage::{self, Triage};
 use crate::analysis::view;
+use crate::capture::program::Program;
 use crate::capture::{self, OpenOptions};
-use crate::model::frame::Symbols;
+use crate::model::frame::{ModuleStatus, Symbols};
 use crate::model::timeline::Timeline;
 use crate::origin::Notice;
 use crate::report::{detectors, markdown, sarif, text, triage_document, triage_json};
 use crate::symbolize::{RecordedModule, symbolize};
 use clap::Args;
 use std::io::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Suspects shown unless asked for more.
 const SUSPECTS: usize = 3;
@@ -139,6 +140,7 @@ pub fn triaged_with(
     let moot = |notice: &Notice| notice.input.ends_with("capture.json") && notice.message.starts_with("`bin` names");
     notices.retain(|notice| symbols.binaries.is_empty() || !moot(notice));
     let mut timeline = opened.timeline;
+    timeline.process.malloc_conf_variable = timeline.process.malloc_conf_variable.take().or_else(|| variable_in_binaries(&names));
     // The capture's day, not the clock's: the same capture gives the same report tomorrow.
     let last = timeline.snapshots.last().filter(|last| last.time_source.is_time());
     suppressions.today = last.and_then(|last| suppress::day(last.unix_ms));
@@ -148,6 +150,12 @@ pub fn triaged_with(
     let ask = |groups: &[Growing]| source.map_or_else(Explained::default, |source| binaries::explain(groups, &timeline, &names, source));
     let triage = triage::triage_with(&timeline, &series, &names, ledger, &options, &ask);
     Ok(Triaged { timeline, symbols: names, notices, triage })
+}
+
+/// The variable that the jemalloc in one of the binaries reads, where they are at hand.
+fn variable_in_binaries(names: &Symbols) -> Option<String> {
+    let files = names.modules.iter().filter(|module| module.status == ModuleStatus::Ok).filter_map(|module| module.file.as_deref());
+    files.filter_map(|file| Program::read(Path::new(file), true).ok()).find_map(|program| Some(program.jemalloc?.variable))
 }
 
 /// Names from the input itself (pprof), else from the binaries.

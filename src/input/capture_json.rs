@@ -25,6 +25,8 @@ pub struct About {
     pub kernel: Option<String>,
     pub jemalloc_version: Option<String>,
     pub malloc_conf: Option<String>,
+    /// The environment variable that its jemalloc reads.
+    pub malloc_conf_variable: Option<String>,
     /// (path, build-id in hex).
     pub modules: Vec<(String, Option<String>)>,
     /// (name, `cumulative` or `gauge`).
@@ -69,6 +71,7 @@ pub fn parse(text: &[u8]) -> Result<Parsed<About>, ParseError> {
         kernel: keys.text("kernel"),
         jemalloc_version: keys.text("jemalloc_version"),
         malloc_conf: keys.text("malloc_conf"),
+        malloc_conf_variable: keys.variable("malloc_conf_variable"),
         bin: keys.text("bin"),
         modules: keys.modules(),
         counters: keys.counters(),
@@ -103,6 +106,12 @@ impl Keys<'_> {
 
     fn text(&mut self, key: &str) -> Option<String> {
         self.take(key, "text", |value| value.as_str().map(str::to_owned))
+    }
+
+    /// The name of an environment variable: people paste it into a shell.
+    fn variable(&mut self, key: &str) -> Option<String> {
+        let legal = |name: &str| !name.is_empty() && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_');
+        self.take(key, "the name of a variable", |value| value.as_str().filter(|name| legal(name)).map(str::to_owned))
     }
 
     /// Text, or a list of texts as in `/proc/PID/cmdline`.

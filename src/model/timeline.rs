@@ -40,8 +40,10 @@ pub struct Process {
     pub kernel: Option<String>,
     /// jemalloc version.
     pub jemalloc_version: Option<String>,
-    /// `malloc_conf` in force.
+    /// `malloc_conf` in force; empty where it is known that nothing was set.
     pub malloc_conf: Option<String>,
+    /// The environment variable that its jemalloc reads.
+    pub malloc_conf_variable: Option<String>,
     /// Modules with their build-ids as recorded: (path, build-id in hex).
     pub modules: Vec<(String, Option<String>)>,
 }

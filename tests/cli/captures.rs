@@ -250,3 +250,33 @@ fn a_single_dump_says_what_it_can() {
     assert_eq!(value["capture"]["sampling_interval_bytes"], Value::Null);
     crate::schemas::conforms("report", &value);
 }
+
+/// The line to set names the variable that this build reads: as the binary says, as was recorded, or said to be unknown.
+#[test]
+fn advice_names_the_variable_of_this_build() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/captures");
+    let report = |capture: &Path, binary: Option<&Path>| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_heaptriage"));
+        command.arg("report").arg(capture).args(["--sysroot", "/nonexistent"]);
+        command.args(binary.map(|binary| ["--binary".into(), binary.as_os_str().to_owned()]).into_iter().flatten());
+        let output = command.output().unwrap();
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let known = report(&root.join("fanout"), Some(&root.join("bin/quarryd")));
+    assert!(known.contains("large_thread_caches: lg_tcache_max:12 changes it"), "{known}");
+    let all = "export _RJEM_MALLOC_CONF=prof:true,prof_active:true,lg_prof_sample:17,dirty_decay_ms:500,narenas:4,lg_tcache_max:12";
+    assert!(known.contains(&format!("Set all  {all}\n")) && !known.contains("not recorded: which variable"), "{known}");
+    let unknown = report(&root.join("fanout"), None);
+    assert!(unknown.contains("not recorded: which variable this jemalloc reads"), "{unknown}");
+
+    let folder = tempfile::tempdir().unwrap();
+    for file in std::fs::read_dir(root.join("fanout")).unwrap().map(|entry| entry.unwrap().path()) {
+        let to = folder.path().join(file.file_name().unwrap());
+        match file.ends_with("capture.json") {
+            true => std::fs::write(to, r#"{"pid": 1, "malloc_conf": "", "malloc_conf_variable": "MY_MALLOC_CONF"}"#).unwrap(),
+            false => drop(std::fs::copy(file, to).unwrap()),
+        }
+    }
+    let recorded = report(folder.path(), None);
+    assert!(recorded.contains("Set all  export MY_MALLOC_CONF=narenas:4,tcache_max:4096\n"), "{recorded}");
+}

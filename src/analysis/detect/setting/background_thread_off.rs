@@ -23,14 +23,19 @@ fn examine(settings: &Settings<'_>) -> Option<Advice> {
     let decay = options.dirty_decay_ms?;
     (options.background_thread == Some(false) && running == 0 && decay > 0).then(|| Advice {
         evidence: vec![
-            settings.says(format!("background threads are off: dirty pages are returned only when a thread allocates in the same arena again, not {decay} ms after they were freed"), "opt.background_thread, opt.dirty_decay_ms"),
+            settings.says(format!("background threads are off: dirty pages are returned only when a thread allocates in the same arena again, not {} after they were freed", span(decay)), "opt.background_thread, opt.dirty_decay_ms"),
             settings.says(format!("{} of freed pages wait", iec(dirty)), "pdirty"),
         ],
         setting: "background_thread:true".to_owned(),
         is_malloc_conf: true,
-        effect: format!("up to {} return to the system {decay} ms after they were freed, idle or not", iec(dirty)),
+        effect: format!("up to {} return to the system {} after they were freed, idle or not", iec(dirty), span(decay)),
         cost: "one to four threads that wake up while pages decay; a process that forks without exec loses them in the child".to_owned(),
     })
+}
+
+/// `10 s`, `500 ms`.
+fn span(ms: i64) -> String {
+    if ms >= 1000 && ms % 1000 == 0 { format!("{} s", ms / 1000) } else { format!("{ms} ms") }
 }
 
 #[cfg(test)]

@@ -8,8 +8,10 @@
 mod background_thread_off;
 mod decay_too_slow;
 mod huge_pages;
+mod large_thread_caches;
 mod muzzy_lag;
 mod sampling_too_coarse;
+mod sampling_too_fine;
 mod second_allocator;
 mod too_many_arenas;
 
@@ -31,8 +33,10 @@ pub struct Settings<'a> {
     pub sampling_interval: Option<f64>,
     /// `malloc_conf` as recorded.
     pub malloc_conf: Option<&'a str>,
-    /// The allocator's functions carry the prefix of the Rust crate (`_rjem_`), and so does its variable.
-    pub prefixed: bool,
+    /// The environment variable that this jemalloc reads, where it is known.
+    pub variable: Option<&'a str>,
+    /// Threads of the process, else those that allocate, where either was recorded.
+    pub threads: Option<u64>,
 }
 
 impl Settings<'_> {
@@ -75,20 +79,32 @@ pub struct Advice {
 }
 
 impl Advice {
-    /// How to set it, added to what is set already: `export _RJEM_MALLOC_CONF=...`; `None` where it is no option of
-    /// the allocator.
+    /// How to set it, added to what is set already: `_RJEM_MALLOC_CONF=...`; `None` where it is no option of the allocator.
     pub fn variable(&self, settings: &Settings<'_>) -> Option<String> {
-        if !self.is_malloc_conf {
-            return None;
-        }
-        let name = if settings.prefixed { "_RJEM_MALLOC_CONF" } else { "MALLOC_CONF" };
-        let key = self.setting.split(':').next().unwrap_or_default();
-        let kept = settings.malloc_conf.unwrap_or_default().split(',').filter(|one| !one.is_empty() && one.split(':').next() != Some(key));
-        let all: Vec<&str> = kept.chain([self.setting.as_str()]).collect();
-        // A recorded text that could end the quotes is not repeated.
-        let safe = all.iter().all(|one| one.bytes().all(|b| b.is_ascii_alphanumeric() || b"_:.-|/".contains(&b)));
-        Some(format!("{name}={}", if safe { all.join(",") } else { self.setting.clone() }))
+        self.is_malloc_conf.then(|| assignment([self.setting.as_str()], settings))
     }
+}
+
+/// Several of them in one assignment; `None` for fewer than two.
+pub fn together<'a>(advice: impl Iterator<Item = &'a Advice>, settings: &Settings<'_>) -> Option<String> {
+    let options: Vec<&str> = advice.filter(|one| one.is_malloc_conf).map(|one| one.setting.as_str()).collect();
+    (options.len() > 1).then(|| assignment(options, settings))
+}
+
+/// The variable with what is set already and what is to be set, which wins.
+fn assignment<'a>(options: impl IntoIterator<Item = &'a str>, settings: &Settings<'_>) -> String {
+    let key = |option: &'a str| option.split(':').next().unwrap_or_default();
+    let mut all: Vec<&str> = Vec::new();
+    // A recorded text that could end the quotes is not repeated.
+    let recorded = settings.malloc_conf.unwrap_or_default();
+    if recorded.bytes().all(|b| b.is_ascii_alphanumeric() || b"_:.-|/,".contains(&b)) {
+        all.extend(recorded.split(',').filter(|one| !one.is_empty()));
+    }
+    for option in options {
+        all.retain(|one| one.split(':').next() != Some(key(option)));
+        all.push(option);
+    }
+    format!("{}={}", settings.variable.unwrap_or("MALLOC_CONF"), all.join(","))
 }
 
 /// One detector of a setting.
@@ -116,6 +132,8 @@ pub const SETTING_DETECTORS: &[&SettingDetector] = &[
     &muzzy_lag::DETECTOR,
     &huge_pages::DETECTOR,
     &too_many_arenas::DETECTOR,
+    &large_thread_caches::DETECTOR,
+    &sampling_too_fine::DETECTOR,
     &sampling_too_coarse::DETECTOR,
 ];
 
@@ -135,6 +153,7 @@ mod tests {
         pub ledger: Ledger,
         pub stats: AllocatorStats,
         pub sampling_interval: Option<f64>,
+        pub threads: u64,
     }
 
     impl Sketch {
@@ -169,7 +188,8 @@ mod tests {
                 ledger: &self.ledger,
                 sampling_interval: self.sampling_interval,
                 malloc_conf: Some("prof:true,dirty_decay_ms:50000"),
-                prefixed: true,
+                variable: Some("_RJEM_MALLOC_CONF"),
+                threads: Some(self.threads).filter(|&threads| threads > 0),
             }
         }
 
@@ -200,7 +220,15 @@ mod tests {
     #[test]
     fn without_anything_there_is_no_advice() {
         let ledger = Ledger::default();
-        let none = Settings { stats: None, stats_file: "", ledger: &ledger, sampling_interval: None, malloc_conf: None, prefixed: false };
+        let none = Settings {
+            stats: None,
+            stats_file: "",
+            ledger: &ledger,
+            sampling_interval: None,
+            malloc_conf: None,
+            variable: None,
+            threads: None,
+        };
         assert_eq!(advise(&none), []);
     }
 
@@ -215,9 +243,13 @@ mod tests {
             cost: String::new(),
         };
         assert_eq!(advice.variable(&sketch.settings()).as_deref(), Some("_RJEM_MALLOC_CONF=prof:true,dirty_decay_ms:1000"));
-        let plain = Settings { malloc_conf: Some("prof:true;rm -rf"), prefixed: false, ..sketch.settings() };
+        let plain = Settings { malloc_conf: Some("prof:true;rm -rf"), variable: None, ..sketch.settings() };
         assert_eq!(advice.variable(&plain).as_deref(), Some("MALLOC_CONF=dirty_decay_ms:1000"));
+        let other = Advice { setting: "background_thread:true".into(), ..advice.clone() };
+        let both = together([&advice, &other].into_iter(), &sketch.settings());
+        assert_eq!(both.as_deref(), Some("_RJEM_MALLOC_CONF=prof:true,dirty_decay_ms:1000,background_thread:true"));
         advice.is_malloc_conf = false;
         assert_eq!(advice.variable(&plain), None);
+        assert_eq!(together([&advice, &other].into_iter(), &plain), None);
     }
 }

@@ -5,6 +5,7 @@
 
 use super::{Advice, SettingDetector, Settings};
 use crate::analysis::finding::Evidence;
+use crate::analysis::ledger::RowKind;
 use crate::analysis::triage::{STEADY_BYTES, STEADY_SHARE};
 use crate::units::iec;
 
@@ -27,7 +28,8 @@ fn examine(settings: &Settings<'_>) -> Option<Advice> {
     let growth = settings.ledger.rss_growth()? as f64;
     let matters = STEADY_SHARE * growth;
     // Growth that is called steady asks nothing of the profile.
-    if growth < STEADY_BYTES || RESOLVED * interval <= matters {
+    // Where sampling itself is much of the memory, more samples make it worse.
+    if growth < STEADY_BYTES || RESOLVED * interval <= matters || settings.material(RowKind::SamplingOverhead).is_some() {
         return None;
     }
     let wanted = (matters / RESOLVED).log2().floor().max(FINEST_LG);
@@ -44,7 +46,8 @@ fn examine(settings: &Settings<'_>) -> Option<Advice> {
         setting: format!("lg_prof_sample:{wanted:.0}"),
         is_malloc_conf: true,
         effect: format!("growth of {} shows", iec(RESOLVED * wanted.exp2())),
-        cost: "more samples: more time in allocation, and up to 16 KiB of memory for each sampled small object".to_owned(),
+        cost: "more samples: more time in allocation, and pages of its own for each sampled small object; below 17 that distorts RSS"
+            .to_owned(),
     })
 }
 

@@ -20,19 +20,29 @@ fn examine(settings: &Settings<'_>) -> Option<Advice> {
     let stats = settings.stats?;
     let arenas = stats.arenas_initialized.or(stats.options.narenas).filter(|&arenas| arenas >= MANY)?;
     let free = [RowKind::Fragmentation, RowKind::Dirty].into_iter().filter_map(|kind| settings.material(kind)).sum::<f64>();
-    (free > 0.0).then(|| Advice {
+    let threads = settings.threads.filter(|&threads| threads > 0);
+    let wanted = wanted(arenas, threads);
+    (free > 0.0 && wanted < arenas).then(|| Advice {
         evidence: vec![settings.says(
             format!(
-                "{} of free space in pages is spread over {arenas} arenas: what one arena has free, threads of another cannot use",
-                iec(free)
+                "{} of free space in pages is spread over {arenas} arenas{}: what one arena has free, threads of another cannot use",
+                iec(free),
+                threads.map(|threads| format!(" for {threads} threads")).unwrap_or_default()
             ),
             "arenas.narenas, active, allocated, pdirty",
         )],
-        setting: format!("narenas:{}", (arenas / 4).max(2)),
+        setting: format!("narenas:{wanted}"),
         is_malloc_conf: true,
         effect: "threads share arenas and reuse each other's free space".to_owned(),
         cost: "more contention for the arenas' locks where many threads allocate at once: measure throughput".to_owned(),
     })
+}
+
+/// One for each core (the default is four times that), and never more than one for two threads: fewer threads than that
+/// cannot contend.
+fn wanted(arenas: u64, threads: Option<u64>) -> u64 {
+    let cores = arenas / 4;
+    cores.min(threads.map_or(u64::MAX, |threads| threads / 2)).max(2)
 }
 
 #[cfg(test)]
@@ -50,6 +60,19 @@ mod tests {
     fn spread_free_space() {
         sketch(16, 80).check(&["too_many_arenas"]);
         assert_eq!(sketch(16, 80).advise()[0].1.setting, "narenas:4");
+    }
+
+    #[test]
+    fn arenas_are_weighed_against_threads() {
+        let of = |threads: u64| {
+            let mut sketch = sketch(32, 80);
+            sketch.threads = threads;
+            let (_, advice) = sketch.advise().remove(0);
+            (advice.setting, advice.evidence[0].claim.contains(&format!("over 32 arenas for {threads} threads")))
+        };
+        assert_eq!(of(100), ("narenas:8".to_owned(), true), "one for each core");
+        assert_eq!(of(8), ("narenas:4".to_owned(), true), "one for two threads");
+        assert_eq!(of(1), ("narenas:2".to_owned(), true));
     }
 
     #[test]
