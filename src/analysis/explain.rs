@@ -343,7 +343,11 @@ fn live_kind(ledger: &Ledger, judged: &[Judged]) -> (VerdictKind, String) {
 /// Rows above a tenth of the growth that are no leak, as cleared growth.
 pub fn cleared_rows(ledger: &Ledger, causes: &[Cause]) -> Vec<Cleared> {
     let rise = ledger.rss_growth().unwrap_or(0) as f64;
-    let is_row = |cause: &&Cause| cause.label != LIVE && !cause.kind.is_leak() && cause.kind != VerdictKind::Growth;
+    let is_row = |cause: &&Cause| {
+        // Nothing is known of what the program maps itself but its size.
+        let open = [VerdictKind::Growth, VerdictKind::DirectMmap].contains(&cause.kind);
+        cause.label != LIVE && !cause.kind.is_leak() && !open
+    };
     causes
         .iter()
         .filter(is_row)
@@ -685,15 +689,16 @@ fn leak_sentence(suspect: &Suspect, all: &[Suspect], rise: Option<f64>, causes: 
     };
     let g = suspect.growth;
     let mut text = format!("{subject} {verb}{rate} {fate}: +{} (95 %: {} to {}).", iec(g.estimate), iec(g.low), iec(g.high));
+    let mut second_growth = String::new();
     let more: Vec<&Suspect> = all.iter().skip(1).filter(|s| s.kind.is_leak() && s.confidence > Confidence::Low).collect();
     if let Some(second) = more.first() {
-        text.push_str(&format!(
-            " {} more {} the same course, the largest at `{}` (+{}).",
+        let (growths, largest) = if more.len() == 1 { ("growth takes", "") } else { ("growths take", "the largest ") };
+        second_growth = format!(
+            " {} more {growths} the same course, {largest}at `{}` (+{}).",
             more.len(),
-            if more.len() == 1 { "growth takes" } else { "growths take" },
             second.owner.function,
             iec(second.growth.estimate)
-        ));
+        );
     }
     if let Some(rise) = rise.filter(|&rise| rise >= STEADY_BYTES) {
         text.push_str(&format!(" It is {}", of_growth(g.estimate, rise, "RSS growth")));
@@ -707,7 +712,7 @@ fn leak_sentence(suspect: &Suspect, all: &[Suspect], rise: Option<f64>, causes: 
         let beside: Vec<String> = others.take(2).map(|c| beside(&c, rise)).collect();
         text.push_str(&if beside.is_empty() { ".".to_owned() } else { format!("; {}.", beside.join(", ")) });
     }
-    text
+    text + &second_growth
 }
 
 fn benign_sentence(
@@ -762,7 +767,7 @@ fn benign_sentence(
             )
         }
         VerdictKind::DirectMmap => format!(
-            "{} is anonymous memory that the program maps itself: no allocator and no heap profile sees it. Look at its mmap calls.",
+            "{} is anonymous memory that the program maps itself: no allocator and no heap profile sees it, so whether it is leaked is open. Look at its mmap calls: `perf trace -e mmap,munmap`, or `strace -fe mmap,munmap -k`, shows who makes them.",
             capitalized(share)
         ),
         VerdictKind::ThreadStacks => {

@@ -146,6 +146,24 @@ impl Judged {
         self.course.best_trend().is_some_and(|trend| pool_margin(trend) >= POOL_EXCLUDED)
     }
 
+    /// What keeps its confidence from being high, where it is the growth itself.
+    pub fn doubt(&self) -> Option<String> {
+        let margin = self.course.best_trend().map_or(0.0, pool_margin);
+        if let Some(pool) = self.pool {
+            return Some(format!("{} is meant to end its growth; it has not yet", pool.cleared()));
+        }
+        if self.grows_in_chunks() {
+            return Some("it grew in doublings, which are few".to_owned());
+        }
+        if margin < AICC_DECISIVE {
+            return Some(
+                "a cache that fills within half of this window is unlikely, and not excluded; a longer capture would tell".to_owned(),
+            );
+        }
+        (!is_resolved(self))
+            .then(|| format!("{:.0} new samples tell its size roughly; a smaller lg_prof_sample would tell more", self.delta.samples))
+    }
+
     /// Whether its live bytes move in jumps while memory is touched smoothly.
     pub fn grows_in_chunks(&self) -> bool {
         self.course.shape == Shape::Jumps && (self.is_arena() || self.is_table())
@@ -179,7 +197,11 @@ pub fn judge(series: &HeapSeries, paths: &Paths, groups: Vec<(Group, Option<&'st
             let names: Vec<String> = group.shared.iter().rev().take(NAMED_FRAMES).map(|f| paths.name(f.key).to_lowercase()).collect();
             course.prefer(|counter| {
                 let unit = singular(counter).to_lowercase();
-                unit.len() >= NAMED_LETTERS && names.iter().any(|name| name.contains(&unit))
+                let words = |name: &String| {
+                    let mut words = name.split(|c: char| !c.is_alphabetic());
+                    words.any(|word| word.len() >= NAMED_LETTERS && (word.starts_with(&unit) || unit.starts_with(word)))
+                };
+                unit.len() >= NAMED_LETTERS && names.iter().any(words)
             });
             Judged {
                 delta: series.growth(stacks()),
@@ -435,14 +457,18 @@ fn materiality(all: &mut [Judged], rise: f64, floor: f64) {
     }
 }
 
+/// Whether there are samples enough for high confidence, or few large objects that are counted nearly exactly.
+fn is_resolved(judged: &Judged) -> bool {
+    let relative_error = judged.delta.variance_low.max(0.0).sqrt() / judged.delta.bytes;
+    judged.delta.samples >= HIGH_SAMPLES || relative_error <= 1.0 / HIGH_SAMPLES.sqrt()
+}
+
 /// How sure a leak is; `None` where a pool that is still filling explains the growth as well.
 fn confidence(judged: &Judged) -> Option<Confidence> {
-    let relative_error = judged.delta.variance_low.max(0.0).sqrt() / judged.delta.bytes;
-    let resolved = judged.delta.samples >= HIGH_SAMPLES || relative_error <= 1.0 / HIGH_SAMPLES.sqrt();
     let margin = judged.course.best_trend().map_or(0.0, pool_margin);
     // A pool that is bounded by something may still be filling: its bound is evidence against a leak.
     match margin {
-        m if m >= AICC_DECISIVE && resolved && judged.pool.is_none() => Some(Confidence::High),
+        m if m >= AICC_DECISIVE && is_resolved(judged) && judged.pool.is_none() => Some(Confidence::High),
         m if m >= POOL_EXCLUDED => Some(Confidence::Medium),
         _ => None,
     }

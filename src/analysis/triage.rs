@@ -43,6 +43,8 @@ const MOST_ASKED: usize = 32;
 const MOST_STACKS: usize = 64;
 /// Share of a growth, in sampled objects, that threads of the first dump must have grown by to be its threads.
 const STAYED: f64 = 0.8;
+/// Share of the growth of RSS from which a growth in chunks goes as RSS does.
+const MOST_OF_RSS: f64 = 0.8;
 /// Finer sampling than every 4 KiB (two below this) costs more than it shows.
 const FINEST_LG: u32 = 14;
 /// Patterns of memory that the program can still reach: entries of a structure that is in use.
@@ -423,10 +425,17 @@ impl View<'_> {
         let reachable = pattern.as_ref().is_some_and(|(id, found)| REACHABLE.contains(id) && found.weight != detect::BINARY);
         if reachable && confidence == Confidence::High {
             confidence = Confidence::Medium;
-            let claim = "a structure in use holds it: that its entries are needed no more, growth alone cannot show, so the confidence is not \
-                         high. Let the work end, or do the same work twice: data that is loaded stops growing, and the second time adds nothing";
+            let claim = "a structure that the program can reach holds it, and growth alone cannot show that its entries are needed no more: \
+                         the confidence is not high. Let the work end, or do the same work twice: data that is loaded stops growing, and the \
+                         second time adds nothing";
             evidence.push(Evidence::new(claim, "pattern"));
         }
+        evidence.extend(
+            judged
+                .doubt()
+                .filter(|_| kind == VerdictKind::Leak && confidence == Confidence::Medium && !reachable)
+                .map(|doubt| Evidence::new(format!("the confidence is medium, not high: {doubt}"), dumps_of(self.series))),
+        );
         let names = judged.group.shared.iter().map(|f| self.paths.name(f.key));
         keywords.extend(owner.function.rsplit("::").find(|part| !part.starts_with('{')).map(str::to_owned));
         Some(Suspect {
@@ -442,7 +451,7 @@ impl View<'_> {
             shape: judged.course.shape,
             rises: (judged.course.rises, judged.course.intervals),
             rates: rates(self.pace(judged)),
-            survival: judged.survival,
+            survival: judged.survival.filter(|_| !judged.is_table()),
             owner,
             operation,
             stack,
@@ -518,9 +527,14 @@ impl View<'_> {
     /// The course that tells the rate: an arena's chunks double, the memory touched in them grows smoothly.
     fn pace<'b>(&'b self, judged: &'b Judged) -> &'b Course {
         match self.resident {
-            Some(resident) if judged.grows_in_chunks() && resident.shape.is_ongoing() => resident,
+            Some(resident) if judged.grows_in_chunks() && resident.shape.is_ongoing() && self.is_most_of_rss(judged) => resident,
             _ => &judged.course,
         }
+    }
+
+    /// Whether a growth is so much of that of RSS that the course of RSS is its own.
+    fn is_most_of_rss(&self, judged: &Judged) -> bool {
+        self.ledger.rss_growth().is_some_and(|growth| judged.delta.bytes >= MOST_OF_RSS * growth as f64)
     }
 
     /// The growth with its interval, tightened by the exact counts of its size class where these say anything.
@@ -607,7 +621,8 @@ impl View<'_> {
                 ));
             }
         }
-        if let Some(survival) = judged.survival {
+        // Every doubling of a table is a new object, and the old one is freed.
+        if let Some(survival) = judged.survival.filter(|_| !judged.is_table()) {
             all.push(Evidence::new(
                 format!("{} of the objects allocated here since the first dump are still live", percent(survival, 1.0)),
                 "accumulated counts of the dumps",
@@ -661,7 +676,7 @@ fn time_unit(per_second: f64) -> (String, f64) {
 pub fn singular(unit: &str) -> String {
     match unit {
         u if u.ends_with("ies") && u.len() > 4 => format!("{}y", &u[..u.len() - 3]),
-        u if u.ends_with("sses") || u.ends_with("ches") || u.ends_with("xes") => u[..u.len() - 2].to_owned(),
+        u if ["sses", "shes", "tches", "nches", "rches", "xes"].iter().any(|end| u.ends_with(end)) => u[..u.len() - 2].to_owned(),
         u if u.ends_with('s') && !u.ends_with("ss") && u.len() > 2 => u[..u.len() - 1].to_owned(),
         u => u.to_owned(),
     }
@@ -832,7 +847,8 @@ mod tests {
 
     #[test]
     fn units_of_work_are_said_in_the_singular() {
-        let said: Vec<String> = ["documents", "queries", "batches", "access", "second"].into_iter().map(singular).collect();
-        assert_eq!(said, ["document", "query", "batch", "access", "second"]);
+        let said: Vec<String> =
+            ["documents", "queries", "batches", "flushes", "searches", "caches", "access", "second"].into_iter().map(singular).collect();
+        assert_eq!(said, ["document", "query", "batch", "flush", "search", "cache", "access", "second"]);
     }
 }

@@ -75,7 +75,7 @@ fn row(class: &Class, joined: bool) -> Vec<String> {
         .collect();
     let held = match (holders.is_empty(), joined) {
         (false, _) => holders.join(", "),
-        (true, true) => "no stack has objects of this size alone".to_owned(),
+        (true, true) => "mixed sizes only".to_owned(),
         (true, false) => "no dump".to_owned(),
     };
     vec![

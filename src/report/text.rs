@@ -6,6 +6,8 @@ use super::document::{Block, StackLine, Table, harmless};
 const WIDTH: usize = 100;
 /// Columns of a function name before its place.
 const NAME_WIDTH: usize = 60;
+/// Characters of a last cell that is not worth a line of its own.
+const SHORT_CELL: usize = 12;
 
 /// Renders blocks; ends with a newline.
 pub fn render(blocks: &[Block]) -> String {
@@ -81,18 +83,33 @@ fn table(out: &mut String, table: &Table) {
     let widths: Vec<usize> = (0..columns).map(width).collect();
     for (i, row) in std::iter::once(&table.head).chain(&table.rows).enumerate() {
         let mut line = String::from(if i == 0 { "" } else { "  " });
+        let mut last = None;
         for (c, cell) in row.iter().enumerate() {
             let pad = " ".repeat(widths[c].saturating_sub(cell.chars().count()));
             match c {
                 // The head of the first column is the section's title and stands two columns further left.
                 0 if i == 0 => line.push_str(&format!("{cell}{pad}  ")),
                 0 => line.push_str(&format!("{cell}{pad}")),
-                _ if c + 1 == columns => line.push_str(&format!("   {cell}")),
+                _ if c + 1 == columns => last = Some(cell),
                 _ => line.push_str(&format!("  {pad}{cell}")),
             }
         }
-        out.push_str(line.trim_end());
-        out.push('\n');
+        let Some(cell) = last else {
+            out.push_str(line.trim_end());
+            out.push('\n');
+            continue;
+        };
+        let column = line.chars().count() + 3;
+        let longest = cell.split_whitespace().map(|word| word.chars().count()).max().unwrap_or(0);
+        match column + cell.chars().count() <= WIDTH || cell.chars().count() <= SHORT_CELL {
+            true => out.push_str(&format!("{}\n", format!("{line}   {cell}").trim_end())),
+            // Names are long: below the figures where a word does not fit beside them.
+            false if column + longest <= WIDTH => wrap(out, cell, &format!("{line}   "), &" ".repeat(column)),
+            false => {
+                out.push_str(&format!("{}\n", line.trim_end()));
+                wrap(out, cell, &" ".repeat(6), &" ".repeat(6));
+            }
+        }
     }
 }
 

@@ -30,7 +30,7 @@ use crate::analysis::sites::{Site, Sites, SourceText, sites_with};
 use crate::analysis::walk;
 use crate::binary::catalogue::{self, SiteKind};
 use crate::binary::code::Flow;
-use crate::binary::facts::{Function, OwnershipFacts};
+use crate::binary::facts::{Function, Level, OwnershipFacts};
 use crate::binary::type_name;
 use crate::model::frame::Role;
 use crate::model::role::normalize;
@@ -619,7 +619,10 @@ fn by_cycle(known: &Knowledge<'_, '_>, views: &[View<'_>], total: f64) -> Option
         }
         let evidence = Evidence::new(
             format!("{} can form a reference cycle: {}; {}", cycle.types.join(" and "), cycle.path, cycle.why),
-            format!("types of {}", binary(known)),
+            match known.graph.facts.level {
+                Level::Types => format!("types of {}", binary(known)),
+                _ => format!("drop glue of {}", binary(known)),
+            },
         );
         return Some(Explanation {
             pattern: Some("rc_cycle"),

@@ -172,7 +172,9 @@ fn around(graph: &Graph<'_>, component: &[NodeId], inside: &HashSet<NodeId, FxBu
     let start =
         steps.iter().position(|step| library::holding(graph.name(step.from)).is_none() && !graph.name(step.from).starts_with("dyn "))?;
     steps.rotate_left(start);
-    Some(format!("{} {}", short(graph.name(steps[0].from)), render(graph, &steps)))
+    let way = render(graph, &steps);
+    let arrow = if way.starts_with('.') { "" } else { "-> " };
+    Some(format!("{} {arrow}{way}", short(graph.name(steps[0].from))))
 }
 
 fn way(

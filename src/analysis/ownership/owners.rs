@@ -300,7 +300,8 @@ pub fn render(graph: &Graph<'_>, steps: &[Step]) -> String {
         parts.push(match (field.is_empty(), shown) {
             (false, true) => format!("{field}: {}", short(to)),
             (false, false) => field,
-            (true, _) => short(to),
+            (true, _) if parts.is_empty() => short(to),
+            (true, _) => format!("-> {}", short(to)),
         });
         at += 1;
     }
