@@ -150,7 +150,7 @@ impl Judged {
     pub fn doubt(&self) -> Option<String> {
         let margin = self.course.best_trend().map_or(0.0, pool_margin);
         if let Some(pool) = self.pool {
-            return Some(format!("{} is meant to end its growth; it has not yet", pool.cleared()));
+            return Some(format!("it is {}, and may still be filling", pool.cleared()));
         }
         if self.grows_in_chunks() {
             return Some("it grew in doublings, which are few".to_owned());

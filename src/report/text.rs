@@ -7,7 +7,7 @@ const WIDTH: usize = 100;
 /// Columns of a function name before its place.
 const NAME_WIDTH: usize = 60;
 /// Characters of a last cell that is not worth a line of its own.
-const SHORT_CELL: usize = 12;
+const SHORT_CELL: usize = 16;
 
 /// Renders blocks; ends with a newline.
 pub fn render(blocks: &[Block]) -> String {
