@@ -3,6 +3,7 @@
 use crate::analysis::estimate::Interval;
 use crate::analysis::trend::Shape;
 use crate::model::frame::Role;
+use serde::{Deserialize, Serialize};
 use std::fmt;
 
 /// The answer to "is it a leak?", in the words of the contract.
@@ -140,7 +141,7 @@ impl fmt::Display for Confidence {
 }
 
 /// One fact behind a finding, and where it comes from.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
 pub struct Evidence {
     /// A sentence with its figures.
     pub claim: String,
@@ -192,7 +193,7 @@ pub struct Rate {
 }
 
 /// A place in the binary that explains a suspect.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
 pub struct SiteView {
     /// Word of the site catalogue: `arena-freeze`, ...
     pub kind: String,
@@ -291,7 +292,7 @@ pub struct Cleared {
 }
 
 /// A fact that would make the answer more certain.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
 pub struct Missing {
     /// What is missing: `stats`, `accumulated counts`, `debug info`.
     pub fact: String,

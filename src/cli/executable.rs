@@ -49,18 +49,24 @@ impl ExecutableArgs {
         })
     }
 
-    /// Where the result is kept; `None` where it is not: small binaries, `--no-cache`, split files one by one.
+    /// Where the result is kept; `None` where it is not.
     pub fn kept(&self, options: &Options, question: &[&str]) -> Option<Kept> {
-        let dir = cache_dir().filter(|_| !self.no_cache && options.split.is_empty())?;
-        let mut files: Vec<&Path> = vec![&self.binary];
-        files.extend([&options.debug_file, &options.alternate, &options.package].into_iter().flatten().map(PathBuf::as_path));
-        let binary = self.binary.to_string_lossy();
-        // A build of the same version may say something else.
-        let this = std::env::current_exe().and_then(std::fs::metadata).ok();
-        let this = format!("{:?}", this.map(|this| (this.len(), this.modified().ok())));
-        let question: Vec<&str> = [env!("CARGO_PKG_VERSION"), &this, &binary].into_iter().chain(question.iter().copied()).collect();
-        Kept::open(&dir, &files, &question)
+        let keeps = !self.no_cache;
+        keeps.then(|| kept(&self.binary, options, question)).flatten()
     }
+}
+
+/// Where an answer of a binary is kept; `None` where it is not: small binaries, split files one by one.
+pub fn kept(binary: &Path, options: &Options, question: &[&str]) -> Option<Kept> {
+    let dir = cache_dir().filter(|_| options.split.is_empty())?;
+    let mut files: Vec<&Path> = vec![binary];
+    files.extend([&options.debug_file, &options.alternate, &options.package].into_iter().flatten().map(PathBuf::as_path));
+    let binary = binary.to_string_lossy();
+    // A build of the same version may say something else.
+    let this = std::env::current_exe().and_then(std::fs::metadata).ok();
+    let this = format!("{:?}", this.map(|this| (this.len(), this.modified().ok())));
+    let question: Vec<&str> = [env!("CARGO_PKG_VERSION"), &this, &binary].into_iter().chain(question.iter().copied()).collect();
+    Kept::open(&dir, &files, &question)
 }
 
 /// A bar on standard error, gone when the reading is done.

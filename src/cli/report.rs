@@ -5,7 +5,8 @@ use super::output::Format;
 use super::source::{SourceArgs, places, snippets};
 use super::suppress::{self, SuppressArgs};
 use super::symbols::SymbolArgs;
-use super::{Context, Outcome, binaries, html};
+use super::binaries::{self, Asking};
+use super::{Context, Outcome, html};
 use crate::analysis::account;
 use crate::analysis::finding::FrameView;
 use crate::analysis::join::{Explained, Growing};
@@ -147,7 +148,8 @@ pub fn triaged_with(
     let ledger = account::ledger(&timeline);
     let options = triage::Options { counter: counter.map(str::to_owned), suppressions };
     let series = if for_page { HeapSeries::of(&timeline) } else { HeapSeries::drain(&mut timeline) };
-    let ask = |groups: &[Growing]| source.map_or_else(Explained::default, |source| binaries::explain(groups, &timeline, &names, source));
+    let asking = source.map(|source| Asking { source, no_cache: symbols.no_cache });
+    let ask = |groups: &[Growing]| asking.map_or_else(Explained::default, |asking| binaries::explain(groups, &timeline, &names, asking));
     let triage = triage::triage_with(&timeline, &series, &names, ledger, &options, &ask);
     Ok(Triaged { timeline, symbols: names, notices, triage })
 }

@@ -28,6 +28,8 @@ const MAGIC: &[u8; 8] = b"htsyms\0\x01";
 const EXTENSION: &str = "syms";
 /// Bytes of `.debug_info` from which on a cache is kept. A pass over this much takes some 40 ms at 400 MB/s; the threshold itself has not been tuned.
 const WORTHWHILE: u64 = 16 << 20;
+/// The same for a whole result: finding one out costs some 45 ms of processor time a MiB, reading it back less than 1 ms.
+const RESULT_WORTHWHILE: u64 = 1 << 20;
 /// Largest file that is written or read.
 const LARGEST_FILE: u64 = 64 << 20;
 /// Bytes of all files together; the longest unused go first.
@@ -145,7 +147,7 @@ impl Kept {
     pub fn open(dir: &Path, files: &[&Path], question: &[&str]) -> Option<Self> {
         let opened: Vec<ElfFile> = files.iter().filter_map(|file| ElfFile::open(file).ok()).collect();
         let id = opened.first()?.build_id()?.clone();
-        if opened.iter().map(|file| file.section_size(".debug_info").max(file.section_size(".debug_info.dwo"))).max()? < WORTHWHILE {
+        if opened.iter().map(|file| file.section_size(".debug_info").max(file.section_size(".debug_info.dwo"))).max()? < RESULT_WORTHWHILE {
             return None;
         }
         let mut stamp = Vec::new();

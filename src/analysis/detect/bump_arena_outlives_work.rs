@@ -68,7 +68,7 @@ mod tests {
     #[test]
     fn the_binary_names_the_holder() {
         let explanation = Explanation {
-            pattern: Some("bump_arena_outlives_work"),
+            pattern: Some("bump_arena_outlives_work".into()),
             holder: Some("app::REGISTRY: Mutex<Bump>".into()),
             ..Explanation::default()
         };

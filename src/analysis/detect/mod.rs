@@ -207,7 +207,7 @@ impl<'a> Trace<'a> {
 
     /// The binary's explanation, if it is of this pattern.
     fn explained(&self, pattern: &str) -> Option<&'a Explanation> {
-        self.case.explanation.filter(|explanation| explanation.pattern == Some(pattern))
+        self.case.explanation.filter(|explanation| explanation.pattern.as_deref() == Some(pattern))
     }
 }
 

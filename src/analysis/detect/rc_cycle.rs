@@ -71,7 +71,7 @@ mod tests {
 
     #[test]
     fn a_cycle_that_the_types_allow_is_stronger() {
-        let explanation = Explanation { pattern: Some("rc_cycle"), cycle: vec!["app::Page".into()], ..Explanation::default() };
+        let explanation = Explanation { pattern: Some("rc_cycle".into()), cycle: vec!["app::Page".into()], ..Explanation::default() };
         let (id, found) =
             Sketch::new("a malloc\nl alloc::string::String::push_str\nu app::fetch").explained(explanation).examine().unwrap();
         assert_eq!((id, found.weight), ("rc_cycle", 3));

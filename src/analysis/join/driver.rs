@@ -8,9 +8,10 @@ use super::{GrowingStack, Knowledge, binary};
 use crate::analysis::finding::FrameView;
 use crate::binary::loops::Ends;
 use crate::model::frame::Role;
+use serde::{Deserialize, Serialize};
 
 /// A loop that counts to an end.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
 pub struct Driver {
     /// The user's function that the loop is in.
     pub function: String,

@@ -37,6 +37,8 @@ use crate::model::role::normalize;
 use crate::model::stack::StackId;
 use hashbrown::{HashMap, HashSet};
 use rustc_hash::FxBuildHasher;
+use serde::{Deserialize, Serialize};
+use std::borrow::Cow;
 
 /// A group that grows, as the triage asks about it.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -65,11 +67,11 @@ pub struct GrowingStack<'a> {
     pub frames: &'a [FrameView],
 }
 
-/// Why a group grows, as far as the binary tells.
-#[derive(Clone, Debug, Default, PartialEq)]
+/// Why a group grows, as far as the binary tells. It can be kept and read again.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
 pub struct Explanation {
     /// The word of the contract for the bug pattern.
-    pub pattern: Option<&'static str>,
+    pub pattern: Option<Cow<'static, str>>,
     /// Sites that explain it, best first.
     pub sites: Vec<SiteView>,
     /// Score of the best site by the terms of this module; 0 without a site.
@@ -380,7 +382,7 @@ fn by_site(known: &Knowledge<'_, '_>, views: &[View<'_>], total: f64) -> Option<
         (b.0 * b.1).total_cmp(&(a.0 * a.1)).then_with(|| a.2.function.cmp(&b.2.function)).then_with(|| a.2.type_name.cmp(&b.2.type_name))
     });
     let &(score, covered, best) = scored.first()?;
-    let mut explanation = Explanation { pattern: pattern(best), score, covered, ..Explanation::default() };
+    let mut explanation = Explanation { pattern: pattern(best).map(Cow::Borrowed), score, covered, ..Explanation::default() };
     explanation.sites =
         scored.iter().filter(|(other, ..)| score - other < 2.0).map(|(score, _, site)| site_view(known, site, *score)).collect();
     let verb = if score >= EXPLAINS { "explains" } else { "may explain" };
@@ -549,7 +551,7 @@ fn by_arena(known: &Knowledge<'_, '_>, views: &[View<'_>], total: f64) -> Option
     if growing * 2.0 < total {
         return None;
     }
-    let mut explanation = Explanation { pattern: Some("bump_arena_outlives_work"), covered: growing / total, ..Explanation::default() };
+    let mut explanation = Explanation { pattern: Some(Cow::Borrowed("bump_arena_outlives_work")), covered: growing / total, ..Explanation::default() };
     let source =
         format!("{} of {}", if known.arena_owners.roots.is_empty() { "drop glue and types" } else { "types and statics" }, binary(known));
     if let Some(root) =
@@ -625,7 +627,7 @@ fn by_cycle(known: &Knowledge<'_, '_>, views: &[View<'_>], total: f64) -> Option
             },
         );
         return Some(Explanation {
-            pattern: Some("rc_cycle"),
+            pattern: Some(Cow::Borrowed("rc_cycle")),
             cycle: cycle.types.clone(),
             evidence: vec![evidence],
             covered: covered / total,

@@ -193,14 +193,54 @@ fn no_cache_changes_what_is_said() {
     });
     let stored = files(&cache);
     assert!(!stored.is_empty() && stored.iter().all(|file| file.extension().is_some_and(|e| e == "syms")), "{stored:?}");
-    let mut contents: Vec<Vec<u8>> = stored.iter().map(|file| std::fs::read(file).expect("readable")).collect();
-    let whole = contents.remove(0);
+    let marked = |start: &[u8]| stored.iter().filter(|file| std::fs::read(file).expect("readable").starts_with(start)).count();
+    assert_eq!((marked(b"htsyms"), marked(b"htkept")), (1, 1), "names, and what the binary says of the growth: {stored:?}");
+    for file in &stored {
+        for (what, bytes, whole) in damages(file) {
+            std::fs::write(file, &bytes).expect("writable");
+            assert!(run("segments", &[]) == expected, "a cache that is {what} changes the report");
+            assert_eq!(std::fs::read(file).expect("readable").len(), whole, "a cache that was {what} is not made anew");
+        }
+    }
+    // Another capture adds to it, and takes nothing away.
+    let other = run("front", &["--no-cache"]);
+    assert!(run("front", &[]) == other && run("segments", &[]) == expected && run("front", &[]) == other);
+}
+
+/// What `sites` and `owners` found is kept, and a damaged result is found out again.
+#[test]
+fn results_of_one_binary_are_kept() {
+    let folder = tempfile::tempdir().expect("a temporary directory");
+    let (cache, binary) = (folder.path().join("cache"), fixture("bin/quarryd"));
+    for args in [&["sites"][..], &["sites", "--json"], &["owners", "--type", "bumpalo::Bump"], &["owners", "--cycles", "--format", "dot"]] {
+        let run = |extra: &[&str]| {
+            let all = args[..1].iter().map(OsStr::new).chain([binary.as_os_str()]).chain(args[1..].iter().chain(extra).map(OsStr::new));
+            let ran = Run::new(all, None).env("XDG_CACHE_HOME", &cache).go();
+            ran.is_sound(args[0], &[0]);
+            ran.stdout
+        };
+        let before = files(&cache);
+        let expected = run(&["--no-cache"]);
+        assert_eq!(files(&cache), before, "--no-cache writes none");
+        assert!(run(&[]) == expected && run(&[]) == expected, "{args:?}");
+        let new: Vec<PathBuf> = files(&cache).into_iter().filter(|file| !before.contains(file)).collect();
+        let [file] = &new[..] else { panic!("one file more for {args:?}: {new:?}") };
+        let (what, bytes, whole) = damages(file).swap_remove(5);
+        std::fs::write(file, &bytes).expect("writable");
+        assert!(run(&[]) == expected, "a result that is {what} is believed by {args:?}");
+        assert_eq!(std::fs::read(file).expect("readable").len(), whole, "not made anew");
+    }
+}
+
+/// Ways in which a file of the cache may be wrong: (which, its bytes, bytes of the whole one).
+fn damages(file: &Path) -> Vec<(&'static str, Vec<u8>, usize)> {
+    let whole = std::fs::read(file).expect("readable");
     let flipped = |at: usize| {
         let mut bytes = whole.clone();
         bytes[at] ^= 1;
         bytes
     };
-    let damages = [
+    let ways = [
         ("empty", Vec::new()),
         ("cut", whole[..whole.len() / 2].to_vec()),
         ("cut by a byte", whole[..whole.len() - 1].to_vec()),
@@ -209,14 +249,7 @@ fn no_cache_changes_what_is_said() {
         ("flipped", flipped(whole.len() / 2)),
         ("something else", std::fs::read(fixture("segments/capture.json")).expect("a fixture")),
     ];
-    for (what, bytes) in damages {
-        std::fs::write(&stored[0], &bytes).expect("writable");
-        assert!(run("segments", &[]) == expected, "a cache that is {what} changes the report");
-        assert_eq!(std::fs::read(&stored[0]).expect("readable").len(), whole.len(), "a cache that was {what} is not made anew");
-    }
-    // Another capture adds to it, and takes nothing away.
-    let other = run("front", &["--no-cache"]);
-    assert!(run("front", &[]) == other && run("segments", &[]) == expected && run("front", &[]) == other);
+    ways.into_iter().map(|(what, bytes)| (what, bytes, whole.len())).collect()
 }
 
 /// The program of the captures, with more debug information than is quick to read: only then a cache is kept.
