@@ -513,9 +513,12 @@ fn interest(types: &TypeTable, path: PathId) -> (Option<Interest>, bool, bool) {
         let is_arena = catalogue::mentions_arena(inside) && catalogue::arena_elements(inside).is_some();
         return (is_arena.then_some(Interest::Container), true, true);
     }
-    if catalogue::may_be_listed(plain)
-        && (is_library || !has_scope && matches!(plain, "into_bump_slice" | "into_bump_slice_mut" | "into_bump_str"))
-    {
+    let is_listed = catalogue::may_be_listed(plain)
+        && match is_library {
+            true => catalogue::is_listed(&types.path(scope), plain),
+            false => !has_scope && matches!(plain, "into_bump_slice" | "into_bump_slice_mut" | "into_bump_str"),
+        };
+    if is_listed {
         return (Some(Interest::Listed), is_library, false);
     }
     let scope_text = if root == "bumpalo" { types.path(scope) } else { String::new() };

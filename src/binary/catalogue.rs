@@ -207,6 +207,21 @@ pub fn may_be_listed(name: &str) -> bool {
     SKIPS.iter().any(|skip| ends(skip.path)) || TAKES_BACK.iter().any(|(path, _)| ends(path))
 }
 
+/// Whether a function in this scope, with this name, skips drops or takes back. Methods stand in their type, or, as some
+/// compilers write them, in a numbered block of their module: `alloc::sync::{impl#13}`.
+pub fn is_listed(scope: &str, name: &str) -> bool {
+    let scope = type_name::without_arguments(scope);
+    let block = scope.rsplit_once("::").filter(|(_, last)| last.starts_with("{impl#"));
+    let is_it = |path: &str| {
+        let owner = path.strip_suffix(name).and_then(|front| front.strip_suffix("::"));
+        owner.is_some_and(|owner| match block {
+            Some((module, _)) => owner.rsplit_once("::").is_some_and(|(of_type, _)| of_type == module),
+            None => owner == scope,
+        })
+    };
+    SKIPS.iter().any(|skip| is_it(skip.path)) || TAKES_BACK.iter().any(|(path, _)| is_it(path))
+}
+
 /// The kinds that a function at this path takes back.
 pub fn takes_back(path: &str) -> &'static [SiteKind] {
     TAKES_BACK.iter().find(|(listed, _)| *listed == path).map_or(&[], |(_, kinds)| kinds)
@@ -282,6 +297,17 @@ mod tests {
         assert_eq!(paths.len(), count, "each path once");
         assert!(may_be_listed("into_bump_slice"));
         assert!(!may_be_listed("bump_slice"));
+        for (scope, name, listed) in [
+            ("core::mem", "forget", true),
+            ("alloc::sync::Arc<a::B<u8>, alloc::alloc::Global>", "into_raw", true),
+            ("alloc::sync::{impl#13}", "from_raw", true),
+            ("alloc::sync::{impl#30}", "drop", false),
+            ("alloc::sync::Arc<a::B>", "new", false),
+            ("core::mem::manually_drop::ManuallyDrop<u8>", "new", true),
+            ("alloc::vec::{impl#22}", "drop", false),
+        ] {
+            assert_eq!(is_listed(scope, name), listed, "{scope} {name}");
+        }
         assert_eq!(skip_at("core::mem::forget").map(|skip| skip.kind.word()), Some("forget"));
     }
 

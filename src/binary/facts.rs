@@ -403,9 +403,6 @@ impl Reader<'_, '_> {
                 unnamed.push(range);
             }
         };
-        for &address in addresses {
-            want(self, address, &mut entries);
-        }
         let mut targets: HashSet<u64, FxBuildHasher> = self.functions.listed.iter().map(|&(address, _)| address).collect();
         let arena_glue = self.glue.destructors().iter().filter(|destructor| {
             destructor
@@ -426,17 +423,22 @@ impl Reader<'_, '_> {
                 if functions.len() >= MOST_FUNCTIONS {
                     break;
                 }
-                let Some(body) = self.functions.load(self.units, self.types, entry) else { continue };
-                self.name_by_symbol(&body);
-                if !self.functions.names[body.name as usize].arguments.is_empty() {
-                    targets.extend(body.ranges.first().map(|range| range.0));
+                let Some(body) = self.load(entry, &mut functions) else { continue };
+                let (name, start) = (body.name, body.ranges.first().map(|range| range.0));
+                if !self.functions.names[name as usize].arguments.is_empty() {
+                    targets.extend(start);
                 }
-                let function = self.with_code(body);
-                functions.insert(entry, function);
             }
             if targets.is_empty() {
                 break;
             }
+        }
+        // Last: who calls these is of no interest unless they are wrappers, and then they are here already.
+        for &address in addresses {
+            want(self, address, &mut entries);
+        }
+        for entry in entries {
+            self.load(entry, &mut functions);
         }
         let mut result: Vec<Function> = functions.into_values().collect();
         result.sort_by_key(|function| function.body.entry);
@@ -452,6 +454,14 @@ impl Reader<'_, '_> {
         calls.dedup();
         self.add_call_lines(&mut result, &calls);
         (result, calls)
+    }
+
+    /// Reads a function with its code; `None` when its unit is damaged.
+    fn load<'f>(&mut self, entry: EntryOffset, functions: &'f mut HashMap<EntryOffset, Function, FxBuildHasher>) -> Option<&'f Body> {
+        let body = self.functions.load(self.units, self.types, entry)?;
+        self.name_by_symbol(&body);
+        let function = self.with_code(body);
+        Some(&functions.entry(entry).or_insert(function).body)
     }
 
     fn symbol_range(&self, address: u64) -> Option<(u64, u64)> {

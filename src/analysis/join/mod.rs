@@ -640,6 +640,7 @@ fn by_cycle(known: &Knowledge<'_, '_>, views: &[View<'_>], total: f64) -> Option
 fn by_static(known: &Knowledge<'_, '_>, views: &[View<'_>], total: f64) -> Option<Explanation> {
     let facts = known.graph.facts;
     let mut by_name: HashMap<String, (f64, String), FxBuildHasher> = HashMap::default();
+    let mut ways: HashMap<NodeId, Ways, FxBuildHasher> = HashMap::default();
     for view in views.iter().filter(|view| !view.growing.is_empty()) {
         for variable in facts.types.statics.iter().filter(|variable| variable.address != 0) {
             let Some(node) = variable.type_id.and_then(|id| known.graph.of_type(id)) else { continue };
@@ -654,7 +655,8 @@ fn by_static(known: &Knowledge<'_, '_>, views: &[View<'_>], total: f64) -> Optio
                 continue;
             }
             let target = view.growing.iter().find_map(|key| known.graph.find(key));
-            let Some(target) = target.filter(|&target| Ways::to(known.graph, &[target]).reach(node)) else { continue };
+            let mut reaches = |target: NodeId| ways.entry(target).or_insert_with(|| Ways::to(known.graph, &[target])).reach(node);
+            let Some(target) = target.filter(|&target| reaches(target)) else { continue };
             let held = format!("{name} holds a `{}`", short(known.graph.name(target)));
             by_name.entry(name).or_insert((0.0, held)).0 += view.growth;
         }
