@@ -493,14 +493,15 @@ impl View<'_> {
         })
     }
 
-    /// Whether a growth may be data that is being loaded: nothing but its growth speaks for a leak, and the threads that
-    /// allocate it worked at the first dump already. A thread for each job has its own loop, which ends each time.
+    /// Whether a growth may be data that is being loaded: it is kept in a structure that is in use, nothing but its growth
+    /// speaks for a leak, and the threads that allocate it worked at the first dump already. A thread for each job has its own
+    /// loop, which ends each time. What no structure is seen to keep stays a leak: programs leak in loops that count, too.
     fn may_be_a_load(&self, judged: &Judged, explanation: Option<&Explanation>) -> bool {
         let by_growth = matches!(judged.call, Call::Suspect(VerdictKind::Leak, _));
         let shown = explanation.is_some_and(|found| found.pattern.is_some() || !found.cycle.is_empty());
         by_growth
             && !shown
-            && self.pattern(judged, explanation).is_none_or(|(id, found)| REACHABLE.contains(&id) && found.weight != detect::BINARY)
+            && self.pattern(judged, explanation).is_some_and(|(id, found)| REACHABLE.contains(&id) && found.weight != detect::BINARY)
             && self.threads_stayed(judged)
     }
 

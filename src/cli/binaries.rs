@@ -95,11 +95,7 @@ fn ask(file: &Path, module: &ModuleSymbols, groups: &[Stacks], asking: Asking<'_
         (join::join(&known, &stacks), join::driver(&known, &stacks))
     };
     let (found, drivers) = groups.iter().map(explain).unzip();
-    let answer = Answer {
-        groups: found,
-        drivers,
-        limits: join::limits(&facts, &module.name, &sources.notes(), asking.source.is_wanted()),
-    };
+    let answer = Answer { groups: found, drivers, limits: join::limits(&facts, &module.name, &sources.notes(), asking.source.is_wanted()) };
     if let Some(kept) = kept.filter(|_| facts.is_of_named_files())
         && let Ok(text) = serde_json::to_vec(&answer)
     {

@@ -1,11 +1,11 @@
 //! `report`: the triage of a capture.
 
 use super::args::{OutputArgs, PrivacyArgs, TimeArgs};
+use super::binaries::{self, Asking};
 use super::output::Format;
 use super::source::{SourceArgs, places, snippets};
 use super::suppress::{self, SuppressArgs};
 use super::symbols::SymbolArgs;
-use super::binaries::{self, Asking};
 use super::{Context, Outcome, html};
 use crate::analysis::account;
 use crate::analysis::finding::FrameView;

@@ -551,7 +551,8 @@ fn by_arena(known: &Knowledge<'_, '_>, views: &[View<'_>], total: f64) -> Option
     if growing * 2.0 < total {
         return None;
     }
-    let mut explanation = Explanation { pattern: Some(Cow::Borrowed("bump_arena_outlives_work")), covered: growing / total, ..Explanation::default() };
+    let mut explanation =
+        Explanation { pattern: Some(Cow::Borrowed("bump_arena_outlives_work")), covered: growing / total, ..Explanation::default() };
     let source =
         format!("{} of {}", if known.arena_owners.roots.is_empty() { "drop glue and types" } else { "types and statics" }, binary(known));
     if let Some(root) =
