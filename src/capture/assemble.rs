@@ -88,7 +88,7 @@ const BATCH_PER_THREAD: usize = 4;
 
 /// Reads everything that was found and puts it in order: the process with most snapshots.
 pub fn assemble(found: Found, options: &OpenOptions) -> Opened {
-    let Found { sources, directories, bin_dirs, notices } = found;
+    let Found { sources, directories, bin_dirs, notices, .. } = found;
     let mut gathered = gather(sources, notices, options);
     let runs = std::mem::take(&mut gathered.runs);
     let mut notices = std::mem::take(&mut gathered.notices);
@@ -98,7 +98,7 @@ pub fn assemble(found: Found, options: &OpenOptions) -> Opened {
 
 /// The same, every process and every run of one apart, in order of their first file.
 pub fn runs(found: Found, options: &OpenOptions) -> Vec<Opened> {
-    let Found { sources, directories, bin_dirs, notices } = found;
+    let Found { sources, directories, bin_dirs, notices, .. } = found;
     let mut gathered = gather(sources, notices, options);
     let runs = std::mem::take(&mut gathered.runs);
     let mut notices = std::mem::take(&mut gathered.notices);
@@ -142,6 +142,7 @@ fn settle(
         timeline.symbols = (!run.symbols.is_empty()).then_some(run.symbols);
         let about = gathered.about.take().unwrap_or_default();
         describe(&mut timeline, &about, &directories, &mut bin_dirs, &mut notices);
+        gaps(&timeline.snapshots, &mut notices);
         counters::attach(&mut timeline, std::mem::take(&mut gathered.tables), &about.1.counters, &mut notices);
         gathered.about = Some(about);
         gathered.lives_of(&mut timeline, &mut notices);
@@ -154,7 +155,38 @@ fn settle(
             notices.push(Notice::new(label, message));
         }
     }
-    Opened { timeline, notices, bin_dirs, directories }
+    Opened { timeline, notices, bin_dirs, directories, programs: Vec::new() }
+}
+
+/// Says where a kind of file is missing that the other snapshots have. Kinds that a recording writes more rarely are not.
+fn gaps(snapshots: &[Snapshot], notices: &mut Vec<Notice>) {
+    /// Missing in at most a third of the snapshots, it is a gap and no rhythm.
+    const RARE: usize = 3;
+    const NAMED: usize = 3;
+    type Has = fn(&Snapshot) -> bool;
+    // Of a process that ends there is a dump and no more; between dumps a recording may read RSS alone.
+    let kinds: [(&str, &str, Has); 3] = [
+        ("heap dump", "growth by stack is told from the others", |s| s.heap.is_some()),
+        ("smaps", "the ledger leaves it out", |s| s.memory.is_some() || s.at_exit || s.heap.is_none() && s.stats.is_none()),
+        ("allocator statistics", "the ledger leaves it out", |s| s.stats.is_some() || s.at_exit || s.heap.is_none()),
+    ];
+    for (kind, consequence, has) in kinds {
+        let without: Vec<&str> = snapshots.iter().filter(|snapshot| !has(snapshot)).map(|snapshot| snapshot.name.as_str()).collect();
+        if without.is_empty() || RARE * without.len() > snapshots.len() {
+            continue;
+        }
+        let named = without.iter().take(NAMED).map(|name| printable(name)).collect::<Vec<_>>().join(", ");
+        let more = if without.len() > NAMED { ", ..." } else { "" };
+        notices.push(Notice::new(
+            "",
+            format!(
+                "{} of {} snapshots ({named}{more}) {} no {kind}: {consequence}; write every kind at the same moment",
+                without.len(),
+                snapshots.len(),
+                if without.len() == 1 { "has" } else { "have" }
+            ),
+        ));
+    }
 }
 
 /// By stem within a directory; a stem that is a time is the same instant anywhere. In the order of time.
@@ -357,7 +389,7 @@ impl Gathered {
             if raw.is_some() && identity.compare(&memory) == Likeness::Different {
                 let label = snapshot.file(Part::Memory).unwrap_or_default().to_owned();
                 let message = format!(
-                    "is of another process ({}) than the dump of the same name ({}): left out",
+                    "is of another process ({}) than the dump of the same name ({}): left out; copy /proc/PID/smaps of the process that dumps",
                     memory.describe(),
                     identity.describe()
                 );

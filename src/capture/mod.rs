@@ -37,8 +37,9 @@ mod source;
 use crate::model::snapshot::Part;
 use crate::model::timeline::Timeline;
 use crate::origin::Notice;
+use crate::symbolize::BinaryArg;
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// What to read of a capture.
@@ -91,11 +92,18 @@ pub struct Opened {
     pub notices: Vec<Notice>,
     /// Directories with executables and debug files that came with the capture.
     pub bin_dirs: Vec<PathBuf>,
+    /// Programs among the inputs: as good as named for their modules.
+    pub programs: Vec<PathBuf>,
     /// Capture directories among the inputs, as given.
     pub directories: Vec<PathBuf>,
 }
 
 impl Opened {
+    /// Programs among the inputs, as if each were named for its module.
+    pub fn binaries(&self) -> impl Iterator<Item = BinaryArg> {
+        self.programs.iter().map(|path| BinaryArg { module: None, path: path.clone() })
+    }
+
     /// Takes the dump that was written as the process ended out of a series: what the program frees on its way out would
     /// look like memory that comes and goes. Where too few dumps remain it stays. Either is said.
     pub fn without_exit_dump(&mut self) {
@@ -159,8 +167,13 @@ impl std::error::Error for CaptureError {}
 /// Opens capture directories, loose files in any order, series files, patterns and `-`: everything is one
 /// process over time. Fails only when not one snapshot is usable.
 pub fn open(inputs: &[PathBuf], options: &OpenOptions) -> Result<Opened, CaptureError> {
-    let found = source::find(inputs);
+    let mut found = source::find(inputs);
+    let programs = std::mem::take(&mut found.programs);
     let mut opened = assemble::assemble(found, options);
+    if opened.timeline.snapshots.is_empty() {
+        opened.notices.extend(programs.iter().map(|program| no_profile(program)));
+    }
+    opened.programs = programs;
     if opened.timeline.snapshots.is_empty() {
         if opened.notices.is_empty() {
             let help = "give a capture directory, heap dumps, smaps or jemalloc statistics; `heaptriage record --pid N` makes a capture";
@@ -174,11 +187,25 @@ pub fn open(inputs: &[PathBuf], options: &OpenOptions) -> Result<Opened, Capture
 
 /// Opens inputs as [`open`] does, every process apart: two runs of a program are two captures. For comparisons.
 pub fn open_runs(inputs: &[PathBuf], options: &OpenOptions) -> Result<Vec<Opened>, CaptureError> {
-    let mut runs = assemble::runs(source::find(inputs), options);
-    let notices =
+    let mut found = source::find(inputs);
+    let programs = std::mem::take(&mut found.programs);
+    let mut runs = assemble::runs(found, options);
+    let mut notices: Vec<Notice> =
         runs.iter_mut().filter(|run| run.timeline.snapshots.is_empty()).flat_map(|run| std::mem::take(&mut run.notices)).collect();
     runs.retain(|run| !run.timeline.snapshots.is_empty());
-    if runs.is_empty() { Err(CaptureError { inputs: inputs.to_vec(), notices }) } else { Ok(runs) }
+    if runs.is_empty() {
+        notices.extend(programs.iter().map(|program| no_profile(program)));
+        return Err(CaptureError { inputs: inputs.to_vec(), notices });
+    }
+    runs.iter_mut().for_each(|run| run.programs.clone_from(&programs));
+    Ok(runs)
+}
+
+/// What there is to say of a program that came alone.
+fn no_profile(program: &Path) -> Notice {
+    let message =
+        "is a program (ELF) and no profile: give the heap dumps or the capture of it too; `heaptriage doctor PROGRAM` examines it";
+    Notice::new(program.display().to_string(), message)
 }
 
 #[cfg(test)]

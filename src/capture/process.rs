@@ -23,7 +23,7 @@ pub struct LiveProcess {
 #[derive(Debug, thiserror::Error)]
 pub enum ProcessError {
     /// No such process.
-    #[error("no process has the pid {pid}")]
+    #[error("no process has the pid {pid}: it has ended, or runs in another pid namespace (a container); `ps -ef` lists those of here")]
     None {
         /// The pid asked for.
         pid: u32,

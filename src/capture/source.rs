@@ -1,6 +1,7 @@
 //! Which files an INPUT stands for: directories, files, globs, standard input. Finds and reads; judges nothing.
 
 use crate::capture::name::{self, Name};
+use crate::input;
 use crate::origin::Notice;
 use std::fs;
 use std::io::{self, Read};
@@ -33,6 +34,8 @@ pub struct Found {
     pub directories: Vec<PathBuf>,
     /// Directories with executables and debug files of captures.
     pub bin_dirs: Vec<PathBuf>,
+    /// Programs among the files given by hand, as `jeprof PROGRAM DUMP` has them.
+    pub programs: Vec<PathBuf>,
     /// What could not be taken.
     pub notices: Vec<Notice>,
 }
@@ -40,7 +43,7 @@ pub struct Found {
 /// Where executables lie in a capture.
 const BIN: &str = "bin";
 
-/// Finds the files. Touches directories and metadata only.
+/// Finds the files. Touches directories and metadata only, and the first bytes of a file given by hand.
 pub fn find(inputs: &[PathBuf]) -> Found {
     let mut found = Found::default();
     for input in inputs {
@@ -102,9 +105,21 @@ fn source(path: PathBuf, label: String, home: PathBuf, asked_for: bool, meta: &f
 }
 
 fn file(path: &Path, meta: &fs::Metadata, found: &mut Found) {
+    if is_program(path, meta) {
+        if !found.programs.iter().any(|known| known == path) {
+            found.programs.push(path.to_owned());
+        }
+        return;
+    }
     let home = path.parent().unwrap_or(Path::new("")).to_owned();
     bin_of(&home, found);
     found.sources.push(source(path.to_owned(), shown(path), home, true, meta));
+}
+
+/// Whether a plain file is ELF; a pipe is read once only, and not here.
+fn is_program(path: &Path, meta: &fs::Metadata) -> bool {
+    let mut magic = [0; 4];
+    meta.is_file() && fs::File::open(path).and_then(|mut file| file.read_exact(&mut magic)).is_ok() && input::is_program(&magic)
 }
 
 /// Every plain file of a capture directory; what a link leads outside to is not part of the capture.

@@ -23,14 +23,22 @@ pub struct OutputArgs {
     #[arg(long, conflicts_with = "format")]
     pub json: bool,
     /// Show at most N rows; 0 shows all.
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", alias = "nodecount")]
     pub top: Option<usize>,
+    #[arg(long, hide = true, conflicts_with_all = ["format", "json", "svg", "collapsed"])]
+    text: bool,
+    #[arg(long, hide = true, conflicts_with_all = ["format", "json", "collapsed"])]
+    svg: bool,
+    #[arg(long, hide = true, conflicts_with_all = ["format", "json"])]
+    collapsed: bool,
 }
 
 impl OutputArgs {
     /// The format `command` is to write; an error where it does not write the one asked for.
     pub fn format(&self, command: &str) -> anyhow::Result<Format> {
-        choose(command, if self.json { Some(Format::Json) } else { self.format })
+        // As jeprof and pprof spell them.
+        let flags = [(self.json, Format::Json), (self.text, Format::Text), (self.svg, Format::Svg), (self.collapsed, Format::Folded)];
+        choose(command, flags.iter().find(|(set, _)| *set).map(|(_, format)| *format).or(self.format))
     }
 
     /// Opens the output for `format`.
@@ -70,7 +78,13 @@ pub enum SampleKind {
 #[derive(Clone, Debug, Args)]
 pub struct SampleArgs {
     /// Number to show.
-    #[arg(long, value_name = "KIND", default_value = "inuse_space", help_heading = "Values")]
+    #[arg(
+        long,
+        value_name = "KIND",
+        default_value = "inuse_space",
+        help_heading = "Values",
+        aliases = ["sample_index", "sample-index"]
+    )]
     sample: SampleKind,
     /// Numbers as sampled, without undoing the sampling.
     #[arg(long, help_heading = "Values")]

@@ -117,6 +117,7 @@ pub fn names(opened: &mut Opened, indexes: &[usize], args: &SymbolArgs) -> anyho
 fn options(opened: &Opened, args: &SymbolArgs) -> SymbolOptions {
     let mut options = args.options();
     options.search_dirs.extend(opened.bin_dirs.iter().cloned());
+    options.binaries.extend(opened.binaries());
     let recorded =
         |(path, id): &(String, Option<String>)| Some(RecordedModule { path: path.clone(), build_id: BuildId::from_hex(id.as_deref()?)? });
     options.recorded = opened.timeline.process.modules.iter().filter_map(recorded).collect();

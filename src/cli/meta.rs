@@ -1,10 +1,11 @@
 //! `completions` and `man`: made from the same clap definition as the help.
 
+use super::output::{Format, Output};
 use super::{Cli, Outcome};
 use anyhow::Context as _;
 use clap::{Args, Command, CommandFactory};
 use std::io::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Arguments of `completions`.
 #[derive(Debug, Args)]
@@ -14,6 +15,9 @@ use std::path::PathBuf;
 pub struct CompletionsArgs {
     /// Shell to write the script for.
     shell: clap_complete::Shell,
+    /// Write to FILE instead of standard output; it is replaced only once it is complete.
+    #[arg(short, long, value_name = "FILE")]
+    output: Option<PathBuf>,
 }
 
 /// Arguments of `man`.
@@ -28,6 +32,9 @@ pub struct ManArgs {
     /// Write the pages of the program and of all its commands into this directory instead.
     #[arg(long, value_name = "DIR", conflicts_with = "command")]
     dir: Option<PathBuf>,
+    /// Write to FILE instead of standard output; it is replaced only once it is complete.
+    #[arg(short, long, value_name = "FILE", conflicts_with = "dir")]
+    output: Option<PathBuf>,
 }
 
 /// Prints a completion script.
@@ -37,7 +44,7 @@ pub struct ManArgs {
 pub fn completions(args: &CompletionsArgs) -> anyhow::Result<Outcome> {
     let mut script = Vec::new();
     clap_complete::generate(args.shell, &mut Cli::command(), "heaptriage", &mut script);
-    std::io::stdout().write_all(&script)?;
+    write(args.output.as_deref(), &script)?;
     Ok(Outcome::Done)
 }
 
@@ -67,8 +74,15 @@ pub fn man(args: &ManArgs) -> anyhow::Result<Outcome> {
             format!("there is no command `{}`\n  help: commands are {}", crate::origin::printable(asked), names.join(", "))
         })?,
     };
-    std::io::stdout().write_all(&page(command)?)?;
+    write(args.output.as_deref(), &page(command)?)?;
     Ok(Outcome::Done)
+}
+
+/// Writes bytes to a file, else to standard output.
+fn write(path: Option<&Path>, bytes: &[u8]) -> anyhow::Result<()> {
+    let mut output = Output::create(path, Format::Text)?;
+    output.write_all(bytes)?;
+    output.finish()
 }
 
 /// `heaptriage-diff`; the program itself `heaptriage`.

@@ -139,7 +139,8 @@ pub fn triaged_with(
     notices.extend(refused.into_iter().chain(remarks));
     // Where the executable was handed over, it does not matter what the capture calls it.
     let moot = |notice: &Notice| notice.input.ends_with("capture.json") && notice.message.starts_with("`bin` names");
-    notices.retain(|notice| symbols.binaries.is_empty() || !moot(notice));
+    let given = !symbols.binaries.is_empty() || !opened.programs.is_empty();
+    notices.retain(|notice| !given || !moot(notice));
     let mut timeline = opened.timeline;
     timeline.process.malloc_conf_variable = timeline.process.malloc_conf_variable.take().or_else(|| variable_in_binaries(&names));
     // The capture's day, not the clock's: the same capture gives the same report tomorrow.
@@ -170,6 +171,7 @@ fn name_addresses(opened: &capture::Opened, args: &SymbolArgs) -> (Symbols, Vec<
     let Some(space) = spaces.max_by_key(|space| space.mappings().len()) else { return (Symbols::default(), Vec::new()) };
     let mut options = args.options();
     options.search_dirs.extend(opened.bin_dirs.iter().cloned());
+    options.binaries.extend(opened.binaries());
     let recorded = |(path, id): &(String, Option<String>)| {
         Some(RecordedModule { path: path.clone(), build_id: crate::address::BuildId::from_hex(id.as_deref()?)? })
     };

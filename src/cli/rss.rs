@@ -7,6 +7,7 @@ use crate::analysis::account;
 use crate::analysis::redact::{Recorded, redact_accounting};
 use crate::capture::{self, OpenOptions};
 use crate::model::frame::Symbols;
+use crate::origin::Notice;
 use crate::report::chart;
 use crate::report::rss::RssReport;
 use clap::Args;
@@ -39,6 +40,9 @@ pub fn run(args: RssArgs, context: &Context) -> anyhow::Result<Outcome> {
     let format = args.output.format("rss")?;
     let mut output = args.output.create(format)?;
     let mut opened = capture::open(&args.inputs, &OpenOptions::default())?;
+    for program in &opened.programs {
+        opened.notices.push(Notice::new(program.display().to_string(), "is a program: not needed here, `rss` names no stacks"));
+    }
     args.time.apply(&mut opened.timeline)?;
     let mut accounting = account::accounting(&opened.timeline);
     if args.privacy.redact {

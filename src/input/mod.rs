@@ -93,8 +93,17 @@ pub const FORMATS: &[FormatInfo] = &[
     FormatInfo { format: Format::Cgroup, name: "cgroup memory files", sniff: cgroup::sniff },
 ];
 
+/// Whether this is a program or library (ELF). It holds the words of the texts that it can print: a jemalloc inside of it
+/// looks like its own statistics.
+pub fn is_program(bytes: &[u8]) -> bool {
+    bytes.starts_with(b"\x7fELF")
+}
+
 /// What a (decompressed) input is, by its content; `None` when it is nothing known.
 pub fn sniff(text: &[u8]) -> Option<Format> {
+    if is_program(text) {
+        return None;
+    }
     FORMATS.iter().find(|info| (info.sniff)(text)).map(|info| info.format)
 }
 

@@ -122,7 +122,13 @@ impl<'a> Search<'a> {
         for (index, argument) in self.options.binaries.iter().enumerate() {
             let chosen = match &argument.module {
                 Some(wanted) => modules.iter().position(|module| is_named(module, wanted)),
-                None => self.best_module(argument, modules),
+                None => match ElfFile::open(&argument.path) {
+                    Ok(file) => best_module(&file, argument, modules),
+                    Err(error) => {
+                        self.notices.push(Notice::new("", format!("--binary: {error}: not used; give the ELF file that ran")));
+                        continue;
+                    }
+                },
             };
             if chosen.is_none() {
                 let names: Vec<&str> = modules.iter().filter(|m| m.raw_path.is_some()).map(|m| m.name.as_str()).collect();
@@ -135,22 +141,6 @@ impl<'a> Search<'a> {
             }
             self.assigned[index] = chosen;
         }
-    }
-
-    /// The module that a file without `MODULE=` serves: proven by build-id or layout, else of its base name.
-    fn best_module(&mut self, argument: &BinaryArg, modules: &[Module<'_>]) -> Option<usize> {
-        let file = match ElfFile::open(&argument.path) {
-            Ok(file) => file,
-            Err(error) => {
-                self.notices.push(Notice::new("", format!("--binary: {error}")));
-                return None;
-            }
-        };
-        let files = || modules.iter().enumerate().filter(|(_, module)| module.raw_path.is_some());
-        let same_id = files().find(|(_, module)| module.recorded.is_some() && module.recorded.as_ref() == file.build_id());
-        let proven = || files().find(|(_, module)| matches!(proof::layout(&file, &module.mappings, &module.returns()), Verdict::Proven(_)));
-        let same_name = || files().find(|(_, module)| argument.path.file_name() == Some(OsStr::new(&module.name)));
-        same_id.or_else(proven).or_else(same_name).map(|(index, _)| index)
     }
 
     /// Finds the file of a module.
@@ -410,6 +400,15 @@ impl<'a> Search<'a> {
         }
         found
     }
+}
+
+/// The module that a file without `MODULE=` serves: proven by build-id or layout, else of its base name.
+fn best_module(file: &ElfFile, argument: &BinaryArg, modules: &[Module<'_>]) -> Option<usize> {
+    let files = || modules.iter().enumerate().filter(|(_, module)| module.raw_path.is_some());
+    let same_id = files().find(|(_, module)| module.recorded.is_some() && module.recorded.as_ref() == file.build_id());
+    let proven = || files().find(|(_, module)| matches!(proof::layout(file, &module.mappings, &module.returns()), Verdict::Proven(_)));
+    let same_name = || files().find(|(_, module)| argument.path.file_name() == Some(OsStr::new(&module.name)));
+    same_id.or_else(proven).or_else(same_name).map(|(index, _)| index)
 }
 
 /// A file to try.

@@ -1,5 +1,6 @@
 //! Whole-binary tests and tests over the committed fixtures: one crate, so that it links once.
 
+mod bad_input;
 mod browser;
 mod captures;
 mod check;

@@ -3,7 +3,7 @@
 use super::{Check, Examination, State, settings};
 use crate::address::BuildId;
 use crate::analysis::{account, triage};
-use crate::capture::{self, OpenOptions};
+use crate::capture::{self, OpenOptions, Opened};
 use crate::model::frame::{DebugInfo, ModuleStatus, Symbols};
 use crate::model::heap::{Family, HeapProfile, Sampling, Unbias};
 use crate::model::mapping::{AddressSpace, Mapping};
@@ -42,7 +42,7 @@ pub fn recorded(inputs: &[PathBuf], options: &SymbolOptions) -> Examination {
     report.pid = timeline.process.pid;
     extent(&mut report, timeline);
     heap(&mut report, timeline);
-    let (symbols, refused) = names(timeline, &opened.bin_dirs, options);
+    let (symbols, refused) = names(&opened, options);
     modules(&mut report, timeline, &symbols);
     let triage = triage::triage(timeline, &symbols, account::ledger(timeline), &triage::Options::default());
     for missing in triage.missing.iter().filter(|missing| !missing.fact.starts_with("symbols of")) {
@@ -66,6 +66,15 @@ pub fn recorded(inputs: &[PathBuf], options: &SymbolOptions) -> Examination {
     report
 }
 
+/// `1 heap dump`, `3 smaps`.
+fn counted(count: usize, plural: &str) -> String {
+    let singular = match plural {
+        "heap dumps" | "rollups" | "snapshots" => plural.trim_end_matches('s'),
+        other => other,
+    };
+    format!("{count} {}", if count == 1 { singular } else { plural })
+}
+
 /// How many snapshots of what, over which time.
 fn extent(report: &mut Examination, timeline: &Timeline) {
     let snapshots = &timeline.snapshots;
@@ -76,7 +85,7 @@ fn extent(report: &mut Examination, timeline: &Timeline) {
         ("rollups", count(&|s| s.memory.as_ref().is_some_and(|memory| memory.rollup))),
         ("allocator statistics", count(&|s| s.stats.is_some())),
     ];
-    let list: Vec<String> = parts.iter().filter(|(_, count)| *count > 0).map(|(name, count)| format!("{count} {name}")).collect();
+    let list: Vec<String> = parts.iter().filter(|(_, count)| *count > 0).map(|(name, count)| counted(*count, name)).collect();
     let span = match (snapshots.first(), snapshots.last()) {
         (Some(first), Some(last)) if first.time_source.is_time() && last.unix_ms > first.unix_ms => {
             format!(" over {} s", grouped((last.unix_ms - first.unix_ms).unsigned_abs() / 1000))
@@ -84,8 +93,8 @@ fn extent(report: &mut Examination, timeline: &Timeline) {
         _ => String::new(),
     };
     let finding = format!(
-        "{} snapshots{span}: {}",
-        snapshots.len(),
+        "{}{span}: {}",
+        counted(snapshots.len(), "snapshots"),
         if list.is_empty() { "no dumps and no smaps".to_owned() } else { list.join(", ") }
     );
     let state = if parts[0].1 + parts[1].1 + parts[2].1 == 0 { State::Bad } else { State::Good };
@@ -178,7 +187,8 @@ fn stacks(report: &mut Examination, timeline: &Timeline, profile: &HeapProfile) 
 }
 
 /// Names of the addresses: what is needed to see how many have one.
-fn names(timeline: &Timeline, bin_dirs: &[PathBuf], options: &SymbolOptions) -> (Symbols, Vec<Notice>) {
+fn names(opened: &Opened, options: &SymbolOptions) -> (Symbols, Vec<Notice>) {
+    let timeline = &opened.timeline;
     if let Some(symbols) = &timeline.symbols {
         return (symbols.clone(), Vec::new());
     }
@@ -186,7 +196,8 @@ fn names(timeline: &Timeline, bin_dirs: &[PathBuf], options: &SymbolOptions) -> 
     let empty = AddressSpace::default();
     let space = spaces.max_by_key(|space| space.mappings().len()).unwrap_or(&empty);
     let mut options = options.clone();
-    options.search_dirs.extend(bin_dirs.iter().cloned());
+    options.search_dirs.extend(opened.bin_dirs.iter().cloned());
+    options.binaries.extend(opened.binaries());
     let recorded =
         |(path, id): &(String, Option<String>)| Some(RecordedModule { path: path.clone(), build_id: BuildId::from_hex(id.as_deref()?)? });
     options.recorded.extend(timeline.process.modules.iter().filter_map(recorded));
