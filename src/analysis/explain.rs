@@ -461,11 +461,16 @@ pub fn verdict(
         VerdictKind::GrowthPlateau if still_rising(judged).is_some() => confidence.min(Confidence::Medium),
         _ => confidence,
     };
-    let confidence = confidence.min(most_certain(main, summary, ledger));
+    let mut confidence = confidence.min(most_certain(main, summary, ledger));
     let also = others(main.kind);
     let mut summary = benign_sentence(main, &of_growth(main.growth, rise, "RSS growth"), rise, &also, causes, options, suspects);
     if let (VerdictKind::GrowthPlateau, Some(rate)) = (main.kind, still_rising(judged)) {
         summary.push_str(&format!(" It still grows by {}/s at the end: a longer capture would show where it stops.", iec(rate)));
+    }
+    let open = suspects.iter().find(|s| s.growth.estimate >= ALSO_SHARE * rise).filter(|_| main.kind != VerdictKind::Growth);
+    if let Some(open) = open {
+        confidence = confidence.min(Confidence::Medium);
+        summary.push_str(&format!(" What grew at `{}` (+{}) is open beside it.", open.owner.function, iec(open.growth.estimate)));
     }
     Verdict { kind: main.kind, confidence, summary, also }
 }

@@ -11,11 +11,13 @@ use crate::analysis::finding::{Confidence, VerdictKind};
 use crate::analysis::group::{Group, Paths};
 use crate::analysis::join::Driver;
 use crate::analysis::series::HeapSeries;
+use crate::analysis::size_class::exact_course;
 use crate::analysis::trend::{
     AICC_DECISIVE, AICC_SUGGESTIVE, Course, HALVED, LEAST_INTERVALS, MANY_INTERVALS, Regressor, Series, Shape, TIME, Trend, course,
     mann_kendall,
 };
 use crate::analysis::triage::singular;
+use crate::model::allocator::AllocatorStats;
 use crate::model::stack::StackId;
 use crate::units::{iec, percent};
 use statrs::distribution::{ChiSquared, ContinuousCDF, Normal};
@@ -94,6 +96,8 @@ pub struct Judged {
     pub series: Series,
     /// Its course.
     pub course: Course,
+    /// The course is that of a size class, counted exactly.
+    pub counted: bool,
     /// Share of objects allocated since the first dump that are live.
     pub survival: Option<f64>,
     /// The pool or arena its memory belongs to, where one is known by name.
@@ -182,6 +186,8 @@ pub struct Setting<'a> {
     pub regressors: &'a [Regressor],
     /// Highest resident memory less the first; `None` without resident memory.
     pub rss_rise: Option<f64>,
+    /// Statistics beside each dump.
+    pub stats: &'a [Option<&'a AllocatorStats>],
     /// Course of the allocator's resident memory; `None` where resident memory was not recorded.
     pub rss_course: Option<&'a Course>,
 }
@@ -193,7 +199,7 @@ pub fn judge(series: &HeapSeries, paths: &Paths, groups: Vec<(Group, Option<&'st
         .map(|(group, pool)| {
             let stacks = || group.stacks.iter().map(|s| &series.stacks[s.index()]);
             let own = series.series(stacks());
-            let mut course = payload_course(series, &group, &own, setting);
+            let (mut course, counted) = payload_course(series, &group, &own, setting);
             let names: Vec<String> = group.shared.iter().rev().take(NAMED_FRAMES).map(|f| paths.name(f.key).to_lowercase()).collect();
             course.prefer(|counter| {
                 let unit = singular(counter).to_lowercase();
@@ -207,6 +213,7 @@ pub fn judge(series: &HeapSeries, paths: &Paths, groups: Vec<(Group, Option<&'st
                 delta: series.growth(stacks()),
                 levels: series.totals(stacks()),
                 course,
+                counted,
                 series: own,
                 survival: series.survival(stacks()),
                 pool,
@@ -238,17 +245,24 @@ pub fn judge(series: &HeapSeries, paths: &Paths, groups: Vec<(Group, Option<&'st
 }
 
 /// The course of a group. Tables that double beside a payload blur it: where the payload is a third of the growth or more,
-/// it alone tells the shape, and the whole tells the rate.
-fn payload_course(series: &HeapSeries, group: &Group, own: &Series, setting: &Setting<'_>) -> Course {
+/// it alone tells the shape, and the whole tells the rate. Where a size class is theirs, its exact counts tell the shape.
+fn payload_course(series: &HeapSeries, group: &Group, own: &Series, setting: &Setting<'_>) -> (Course, bool) {
     let whole = course(own, setting.regressors);
     let one = |&stack: &StackId| std::iter::once(&series.stacks[stack.index()]);
     let payload: Vec<StackId> = group.stacks.iter().copied().filter(|s| !are_tables(&series.totals(one(s)))).collect();
-    if payload.is_empty() || payload.len() == group.stacks.len() {
-        return whole;
+    if payload.is_empty() {
+        return (whole, false);
     }
-    let of_payload = series.series(payload.iter().flat_map(one));
+    // Counts of a size class have no sampling noise.
+    let exact = exact_course(series, &payload, setting.stats);
+    let counted = exact.is_some();
+    let of_payload = match exact {
+        Some(exact) => exact,
+        None if payload.len() == group.stacks.len() => return (whole, false),
+        None => series.series(payload.iter().flat_map(one)),
+    };
     if of_payload.growth() < PAYLOAD_SHARE * own.growth() {
-        return whole;
+        return (whole, false);
     }
     let mut told = course(&of_payload, setting.regressors);
     for trend in &mut told.trends {
@@ -256,7 +270,7 @@ fn payload_course(series: &HeapSeries, group: &Group, own: &Series, setting: &Se
             (trend.rate, trend.robust) = (all.rate, all.robust);
         }
     }
-    told
+    (told, counted)
 }
 
 /// Few large objects whose number stood still, from the first dump that has them, while their bytes doubled.
@@ -589,6 +603,7 @@ mod tests {
             group: Group { stacks: Vec::new(), shared: Vec::new() },
             delta: Delta { bytes: last.bytes - first.bytes, samples: last.samples - first.samples, ..Delta::default() },
             course: course(&series, regressors),
+            counted: false,
             levels,
             series,
             survival: None,
@@ -611,7 +626,7 @@ mod tests {
         let table = |units: f64| (1.0, (units * 64.0).log2().ceil().exp2() * 100.0);
         let levels: Vec<(f64, f64)> = work.iter().map(|&units| table(units)).collect();
         let regressors = messages(&work);
-        let setting = Setting { regressors: &regressors, rss_rise: Some(40.0 * MIB), rss_course: None };
+        let setting = Setting { regressors: &regressors, rss_rise: Some(40.0 * MIB), rss_course: None, stats: &[] };
         let found = judged(&levels, &regressors);
         assert_eq!(found.course.shape, Shape::Jumps);
         assert_eq!(call(&found, 3.0, None, &setting), Call::Suspect(VerdictKind::Leak, Confidence::Medium));
@@ -631,7 +646,7 @@ mod tests {
         let goes_on = [0.0, 4.0, 8.0, 12.0, 16.0, 20.0, 24.0];
         for (builds, is_leak) in [(ended, false), (goes_on, true)] {
             let regressors = messages(&builds);
-            let setting = Setting { regressors: &regressors, rss_rise: Some(40.0 * MIB), rss_course: None };
+            let setting = Setting { regressors: &regressors, rss_rise: Some(40.0 * MIB), rss_course: None, stats: &[] };
             let said = call(&judged(&levels(&builds), &regressors), 3.0, None, &setting);
             assert_eq!(matches!(said, Call::Suspect(..)), is_leak, "{builds:?}: {said:?}");
         }

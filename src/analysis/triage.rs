@@ -22,6 +22,7 @@ use crate::analysis::slabs::{self, Slabs};
 use crate::analysis::suppress::{Suppressions, Usage};
 use crate::analysis::trend::{Course, POOL_SLOWED, Regressor, Series, TIME, course};
 use crate::analysis::view;
+use crate::model::allocator::AllocatorStats;
 use crate::model::frame::Symbols;
 use crate::model::heap::{Family, HeapProfile, Sampling};
 use crate::model::snapshot::{Part, Snapshot, TimeSource};
@@ -161,7 +162,8 @@ pub fn triage_with(
     let rss: Vec<f64> = ledger.rss.iter().map(|&bytes| bytes as f64).collect();
     let rss_rise = (!rss.is_empty()).then(|| rss.iter().copied().fold(f64::MIN, f64::max) - rss[0]);
     let rss_course = resident_heap(&ledger, &regressors(timeline, &ledger.snapshots, options));
-    let setting = Setting { regressors: &at_dumps, rss_rise, rss_course: rss_course.as_ref() };
+    let stats: Vec<Option<&AllocatorStats>> = series.snapshots.iter().map(|&i| timeline.snapshots[i].stats.as_ref()).collect();
+    let setting = Setting { regressors: &at_dumps, rss_rise, stats: &stats, rss_course: rss_course.as_ref() };
     let mut judged = match series.dumps() {
         0 | 1 => Vec::new(),
         _ => judge(series, &paths, arrange(timeline, symbols, series, &paths), &setting),
@@ -618,7 +620,10 @@ impl View<'_> {
                          window would have slowed to {POOL_SLOWED}",
                         trend.late_over_early()
                     ),
-                    dumps.clone(),
+                    match judged.counted {
+                        true => format!("exact counts of its size class in the statistics beside {dumps}"),
+                        false => dumps.clone(),
+                    },
                 ));
             }
         }
