@@ -21,6 +21,7 @@ use gimli::{AttributeValue, EntriesRaw, UnitOffset};
 use hashbrown::{HashMap, HashSet};
 use rayon::prelude::*;
 use rustc_hash::FxBuildHasher;
+use std::sync::Arc;
 
 /// Where the code of a function stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -93,7 +94,7 @@ pub struct Local {
     /// The inlined call that it belongs to; `None` for the function itself.
     pub frame: Option<u32>,
     /// Where the enclosing block's code is; empty for the whole function.
-    pub scope: Vec<(u64, u64)>,
+    pub scope: Arc<[(u64, u64)]>,
 }
 
 /// One function in full.
@@ -128,6 +129,32 @@ pub struct Functions {
     name_ids: HashMap<EntryOffset, u32, FxBuildHasher>,
     /// Texts of local variables.
     pub texts: Texts,
+    /// Functions whose code or content was left out because there is more of it than a compiler writes.
+    pub limited: usize,
+    budget: Budget,
+}
+
+/// How much may still be read. Each function is read once, and each list of ranges for one entry or for a few; a hostile file
+/// lets all entries share one list, and nests functions in one another.
+#[derive(Clone, Copy, Debug, Default)]
+struct Budget {
+    /// Bytes of entries.
+    bytes: usize,
+    /// Entries of lists of ranges.
+    ranges: usize,
+}
+
+impl Budget {
+    /// For debug information of a size.
+    fn of(bytes: usize) -> Self {
+        /// On top, for small files.
+        const FREE: usize = 4096;
+        Budget { bytes: bytes.saturating_mul(4).saturating_add(FREE), ranges: FREE + bytes / 4 }
+    }
+
+    fn is_spent(&self) -> bool {
+        self.bytes == 0 || self.ranges == 0
+    }
 }
 
 /// Why a function's entry matters.
@@ -150,6 +177,7 @@ struct UnitBodies {
     inlines: Vec<(EntryOffset, EntryOffset)>,
     /// (glue, glue inlined in it).
     nested_glue: Vec<(EntryOffset, EntryOffset)>,
+    budget: Budget,
 }
 
 /// Depth of entries inside one function that is followed. Real ones nest below 100.
@@ -180,7 +208,9 @@ impl Functions {
             functions.relevant.extend_from_slice(&unit.relevant);
             functions.nested_glue.extend_from_slice(&unit.nested_glue);
             holders.extend(unit.holders.iter().copied());
+            functions.limited += usize::from(unit.budget.is_spent());
         }
+        functions.budget = Budget::of(plans.iter().map(|plan| (plan.end - plan.start) as usize).sum());
         for unit in &bodies {
             functions.relevant.extend(unit.inlines.iter().filter(|(_, inlined)| holders.contains(inlined)).map(|(function, _)| *function));
         }
@@ -220,6 +250,10 @@ impl Functions {
 
     /// Reads one function in full; `None` when its unit is damaged.
     pub fn load(&mut self, units: &Units<'_>, types: &TypeTable, entry: EntryOffset) -> Option<Body> {
+        if self.budget.is_spent() {
+            self.limited += 1;
+            return None;
+        }
         let plan = units.plan_of(entry)?;
         let unit = units.cached(plan)?;
         let mut entries = unit.entries_raw(Some(UnitOffset((entry - plan.start) as usize))).ok()?;
@@ -242,16 +276,21 @@ impl Functions {
         #[derive(Clone)]
         struct Open {
             frame: Option<u32>,
-            block: Vec<(u64, u64)>,
+            block: Arc<[(u64, u64)]>,
             skip: bool,
         }
-        let first = entries.next_depth();
+        let (first, mut at) = (entries.next_depth(), entries.next_offset().0);
         let mut open: Vec<Open> = Vec::new();
         loop {
             if entries.is_empty() {
                 return Ok(());
             }
-            let depth = entries.next_depth();
+            let (depth, offset) = (entries.next_depth(), entries.next_offset());
+            self.budget.bytes = self.budget.bytes.saturating_sub(offset.0 - std::mem::replace(&mut at, offset.0));
+            if self.budget.is_spent() {
+                self.limited += 1;
+                return Ok(());
+            }
             let Some(abbreviation) = entries.read_abbreviation()? else {
                 if entries.next_depth() <= first {
                     return Ok(());
@@ -266,23 +305,23 @@ impl Functions {
                 return Ok(());
             }
             open.truncate(depth);
-            let outer = open.last().cloned().unwrap_or(Open { frame: None, block: Vec::new(), skip: false });
+            let outer = open.last().cloned().unwrap_or(Open { frame: None, block: Arc::default(), skip: false });
             let attributes = BodyAttributes::read(units, plan, unit, entries, abbreviation.attributes())?;
             let mut inner = outer.clone();
             match abbreviation.tag() {
                 gimli::DW_TAG_subprogram if depth == 0 => {
-                    body.ranges = attributes.ranges(units, plan, unit);
+                    body.ranges = attributes.ranges(units, plan, unit, &mut self.budget);
                 }
                 _ if outer.skip => {}
                 gimli::DW_TAG_inlined_subroutine if body.inlined.len() < MOST_INLINED => {
                     let Some(origin) = attributes.origin else { continue };
                     let name = self.name(units, types, origin);
-                    let ranges = attributes.ranges(units, plan, unit);
+                    let ranges = attributes.ranges(units, plan, unit, &mut self.budget);
                     inner.frame = Some(body.inlined.len() as u32);
-                    inner.block = Vec::new();
+                    inner.block = Arc::default();
                     body.inlined.push(Inlined { parent: outer.frame, name, call_line: attributes.call_line, ranges });
                 }
-                gimli::DW_TAG_lexical_block => inner.block = attributes.ranges(units, plan, unit),
+                gimli::DW_TAG_lexical_block => inner.block = attributes.ranges(units, plan, unit, &mut self.budget).into(),
                 tag @ (gimli::DW_TAG_variable | gimli::DW_TAG_formal_parameter) => {
                     let (type_id, name, line) = self.local(units, types, plan, unit, &attributes);
                     if let Some(type_id) = type_id {
@@ -334,7 +373,7 @@ impl UnitBodies {
     fn read<'d>(units: &Units<'d>, plan: &UnitPlan<'d>, interests: &Interests<'_>) -> Option<Self> {
         let unit = units.load(plan)?;
         let mut entries = unit.entries_raw(None).ok()?;
-        let mut found = UnitBodies::default();
+        let mut found = UnitBodies { budget: Budget::of((plan.end - plan.start) as usize), ..UnitBodies::default() };
         let _ = found.read_entries(units, plan, &unit, &mut entries, interests);
         for list in [&mut found.holders, &mut found.relevant] {
             list.sort_unstable();
@@ -374,7 +413,7 @@ impl UnitBodies {
             match abbreviation.tag() {
                 gimli::DW_TAG_subprogram => {
                     let attributes = BodyAttributes::read(units, plan, unit, entries, abbreviation.attributes())?;
-                    let ranges = attributes.ranges(units, plan, unit);
+                    let ranges = attributes.ranges(units, plan, unit, &mut self.budget);
                     self.places.extend(ranges.iter().map(|&(start, end)| Place { start, end, entry }));
                     let glue = attributes.origin.filter(|&origin| interests.is_glue(origin)).unwrap_or(if interests.is_glue(entry) {
                         entry
@@ -619,14 +658,18 @@ impl<'d> BodyAttributes<'d> {
     }
 
     /// The code that the entry covers. Addresses that the linker set to 0 for removed code are left out.
-    fn ranges(&self, units: &Units<'d>, plan: &UnitPlan<'d>, unit: &Unit<'d>) -> Vec<(u64, u64)> {
+    fn ranges(&self, units: &Units<'d>, plan: &UnitPlan<'d>, unit: &Unit<'d>, budget: &mut Budget) -> Vec<(u64, u64)> {
         /// Ranges of one entry: cold and hot parts; inlined code is rarely in more than a hundred pieces.
         const MOST_RANGES: usize = 4096;
         let mut found = Vec::new();
         if let Some(value) = self.ranges {
             if let Ok(Some(mut ranges)) = units.dwarf(plan).attr_ranges(unit, value) {
                 while let Ok(Some(range)) = ranges.next() {
-                    if range.begin != 0 && range.begin < range.end && found.len() < MOST_RANGES {
+                    budget.ranges = budget.ranges.saturating_sub(1);
+                    if budget.is_spent() || found.len() >= MOST_RANGES {
+                        break;
+                    }
+                    if range.begin != 0 && range.begin < range.end {
                         found.push((range.begin, range.end));
                     }
                 }

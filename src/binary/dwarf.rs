@@ -6,6 +6,7 @@
 //! only skeleton units left behind ([`skeletons`]).
 
 use super::elf::ElfFile;
+use super::roots::Roots;
 use gimli::{AttributeValue, LittleEndian, SectionId};
 use std::path::PathBuf;
 
@@ -86,9 +87,9 @@ pub struct Skeleton {
 /// Every skeleton unit, in file order.
 pub fn skeletons(dwarf: &Dwarf<'_>) -> Vec<Skeleton> {
     let mut found = Vec::new();
-    let mut headers = dwarf.units();
-    while let Ok(Some(header)) = headers.next() {
-        let Ok(unit) = dwarf.unit(header) else { continue };
+    let (roots, headers, _) = Roots::new(dwarf);
+    for header in headers {
+        let Some((unit, _)) = roots.unit(dwarf, header) else { continue };
         let (Some(id), Ok(Some(name))) = (unit.dwo_id, unit.dwo_name()) else { continue };
         let Ok(name) = dwarf.attr_string(&unit, name) else { continue };
         let directory = unit.comp_dir.map(|dir| path(dir.slice())).unwrap_or_default();

@@ -90,6 +90,8 @@ pub struct ElfFile {
     sections: Vec<Section>,
     inflated: Vec<OnceLock<Option<Box<[u8]>>>>,
     symbols: OnceLock<SymbolIndex>,
+    /// First address and size of sections with code, by address.
+    code: Vec<(u64, u64)>,
     position_independent: bool,
 }
 
@@ -98,6 +100,10 @@ pub struct ElfFile {
 const MOST_INFLATION: u64 = 64;
 /// Below this size the ratio is not asked: headers weigh more than content.
 const SMALL_SECTION: u64 = 1 << 20;
+/// Bytes of a section's name that are kept, more than any name has that is looked for: hostile files give a million sections one name.
+const LONGEST_SECTION_NAME: usize = 64;
+/// Bytes by which symbols of one address are told apart.
+const LONGEST_COMPARED_NAME: usize = 1024;
 /// Symbols that overlap an address and start before it: how many to look back over. Real tables nest one or two deep.
 const MOST_NESTED_SYMBOLS: usize = 64;
 
@@ -131,7 +137,10 @@ impl ElfFile {
         let build_id = elf.build_id().ok().flatten().and_then(BuildId::new);
         let position_independent = matches!(elf.kind(), object::ObjectKind::Dynamic);
         let inflated = sections.iter().map(|_| OnceLock::new()).collect();
-        Ok(ElfFile { machine, build_id, segments, sections, inflated, symbols: OnceLock::new(), position_independent, file })
+        let executable = sections.iter().filter(|section| section.executable);
+        let mut code: Vec<(u64, u64)> = executable.map(|section| (section.svma.get(), section.size)).collect();
+        code.sort_unstable();
+        Ok(ElfFile { machine, build_id, segments, sections, inflated, symbols: OnceLock::new(), code, position_independent, file })
     }
 
     /// The file's path as it was opened.
@@ -198,6 +207,12 @@ impl ElfFile {
         let section = &self.sections[self.section_index(name)?];
         let start = section.svma.get();
         (start != 0).then(|| AddrRange::new(section.svma, Svma::new(start.saturating_add(section.size))))
+    }
+
+    /// Compressed sections that were asked for and not read, because they are damaged or unfold to more than sections do.
+    pub fn refused(&self) -> Vec<String> {
+        let refused = self.sections.iter().zip(&self.inflated).filter(|(_, inflated)| inflated.get().is_some_and(Option::is_none));
+        refused.map(|(section, _)| String::from_utf8_lossy(&section.name).into_owned()).collect()
     }
 
     fn inflate(&self, section: &Section) -> Option<Box<[u8]>> {
@@ -314,7 +329,7 @@ impl ElfFile {
     fn order(&self, a: &SymbolEntry, b: &SymbolEntry) -> std::cmp::Ordering {
         let plain = |entry: &SymbolEntry| {
             let name = self.file.bytes().get(entry.name.clone()).unwrap_or_default();
-            (name.starts_with(b"__"), name)
+            (name.starts_with(b"__"), &name[..name.len().min(LONGEST_COMPARED_NAME)])
         };
         // Without a size it may be long: one with a size says more.
         let size = |entry: &SymbolEntry| entry.size.wrapping_sub(1);
@@ -410,9 +425,13 @@ impl ElfFile {
         index.checked_sub(1).and_then(|index| self.sections.get(index)).is_some_and(|section| section.executable)
     }
 
+    /// Where the section with code ends that holds an address.
     fn code_end(&self, address: u64) -> u64 {
-        let section = self.sections.iter().find(|s| s.executable && s.svma.get() <= address && address - s.svma.get() < s.size);
-        section.map_or(address, |s| s.svma.get().saturating_add(s.size))
+        /// Sections that hold one address: more than one only in files that are not linked.
+        const MOST_OVERLAPPING: usize = 64;
+        let after = self.code.partition_point(|section| section.0 <= address);
+        let holding = self.code[..after].iter().rev().take(MOST_OVERLAPPING).find(|&&(start, size)| address - start < size);
+        holding.map_or(address, |&(start, size)| start.saturating_add(size))
     }
 
     /// The jemalloc version string that jemalloc keeps in its data, like `5.3.0-0-g54eaed1d8b56b1aa528be3bdd1877e59c56fa90c`.
@@ -453,7 +472,7 @@ fn section_of(section: &object::Section<'_, '_>, file_len: u64) -> Section {
         Err(_) => (None, None),
     };
     Section {
-        name: section.name_bytes().unwrap_or_default().into(),
+        name: section.name_bytes().map(|name| &name[..name.len().min(LONGEST_SECTION_NAME)]).unwrap_or_default().into(),
         svma: Svma::new(section.address()),
         size: section.size(),
         executable: flags & object::elf::SHF_EXECINSTR.0 != 0,

@@ -23,6 +23,7 @@ use super::unwind::{CallSite, UnwindTable};
 use crate::address::{BuildId, Svma};
 use hashbrown::{HashMap, HashSet};
 use rustc_hash::FxBuildHasher;
+use std::cell::Cell;
 use std::path::{Path, PathBuf};
 
 /// How much of a binary can be read: decides what an analysis may claim.
@@ -109,6 +110,10 @@ pub struct OwnershipFacts {
     pub loose_files: usize,
     /// Parts of the debug information that could not be read.
     pub damaged: usize,
+    /// Parts of the debug information that were left out because there is more of them than a compiler writes.
+    pub limited: usize,
+    /// Compressed sections that could not be unfolded, or unfold to more than sections do.
+    pub refused: Vec<String>,
     /// Functions have landing pads: not built with `panic = "abort"`.
     pub unwinds: bool,
     /// Types, statics, virtual tables.
@@ -168,6 +173,9 @@ const DEEPEST_WRAPPER: usize = 4;
 const PLT_ENTRY: u64 = 16;
 /// Entries that complete one another.
 const LONGEST_ORIGIN: usize = 4;
+/// Rows of line programs that are run through: each unit's once for its calls, and once for each function without a path in its
+/// name. A binary of 1 GB has some 50 million rows in all.
+const MOST_ROWS: usize = 1 << 27;
 /// Functions that are looked at in full.
 const MOST_FUNCTIONS: usize = 200_000;
 
@@ -225,6 +233,7 @@ pub fn ownership_facts_with(
         memory: &memory,
         unwind: &unwind,
         glue: &glue,
+        rows: Cell::new(MOST_ROWS),
     };
     let (bodies, calls) = reader.bodies(&options.addresses);
     let callees = reader.callees(&bodies);
@@ -247,7 +256,9 @@ pub fn ownership_facts_with(
         cpp_units: count(Origin::Cpp),
         missing_split: units.missing_split,
         loose_files: split.loose.len(),
-        damaged: units.damaged,
+        damaged: units.damaged + types.damaged,
+        limited: types.limited + functions.limited,
+        refused: [Some(&elf), separate.as_ref()].into_iter().flatten().flat_map(ElfFile::refused).collect(),
         unwinds: bodies.iter().any(|function| !function.call_sites.is_empty()),
         once_closures: once_closures(&types),
         drop_impls: drops,
@@ -380,6 +391,8 @@ struct Reader<'r, 'd> {
     memory: &'r Memory<'r>,
     unwind: &'r UnwindTable,
     glue: &'r GlueGraph,
+    /// Rows of line programs that may still be run through.
+    rows: Cell<usize>,
 }
 
 impl Reader<'_, '_> {
@@ -533,11 +546,14 @@ impl Reader<'_, '_> {
     /// The line of each address, which must be sorted, by the line program of an entry's unit.
     fn lines(&self, entry: EntryOffset, addresses: &[u64]) -> Vec<(u64, u32)> {
         let mut found = Vec::new();
-        let Some(unit) = self.units.plan_of(entry).and_then(|plan| self.units.cached(plan)) else { return found };
-        let Some(program) = unit.line_program.clone() else { return found };
-        let mut rows = program.rows();
+        let Some(plan) = self.units.plan_of(entry) else { return found };
+        let Some(program) = self.units.cached(plan).and_then(|unit| self.units.lines(plan, &unit)) else { return found };
+        let mut rows = (*program).clone().rows();
         let mut before: Option<(u64, u32)> = None;
+        let mut left = self.rows.get();
         while let Ok(Some((_, row))) = rows.next_row() {
+            let Some(rest) = left.checked_sub(1) else { break };
+            left = rest;
             if let Some((start, line)) = before {
                 let from = addresses.partition_point(|&address| address < start);
                 let inside = addresses[from..].iter().take_while(|&&address| address < row.address());
@@ -546,6 +562,7 @@ impl Reader<'_, '_> {
             let line = row.line().map_or(0, |line| u32::try_from(line.get()).unwrap_or(0));
             before = (!row.end_sequence()).then_some((row.address(), line));
         }
+        self.rows.set(left);
         found.sort_unstable();
         found.dedup_by_key(|(address, _)| *address);
         found

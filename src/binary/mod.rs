@@ -15,6 +15,7 @@ pub mod lookup;
 pub mod loops;
 pub mod names;
 pub mod progress;
+mod roots;
 mod split;
 pub mod texts;
 pub mod type_name;

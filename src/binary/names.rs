@@ -147,6 +147,23 @@ mod tests {
         assert!(demangle(&wide).len() <= LONGEST_NAME + 3);
         let deep = format!("_Z1f{}i", "P".repeat(10_000));
         assert!(!demangle(&deep).is_empty());
+        // Each template has the one before it twice: 2^n of the first.
+        let mut doubling = String::from("_Z1f1AIiiE");
+        for at in 0..60_u32 {
+            let last = match at {
+                0 => "S_".to_owned(),
+                at => format!("S{}_", char::from_digit((at - 1) % 36, 36).unwrap().to_ascii_uppercase()),
+            };
+            doubling.push_str(&format!("1BI{last}{last}E"));
+        }
+        let started = std::time::Instant::now();
+        assert!(demangle(&doubling).len() <= LONGEST_NAME + 3);
+        // A function whose arguments are functions of functions, each of the one before.
+        let nested = format!("_Z1f{}{}", "PFvS_".repeat(200), "E".repeat(200));
+        assert!(demangle(&nested).len() <= LONGEST_NAME + 3);
+        let conditions = format!("_Z1fIiEDT{}{}E", "cl".repeat(5000), "L_Z1gE".repeat(5000));
+        assert!(demangle(&conditions).len() <= LONGEST_NAME + 3);
+        assert!(started.elapsed() < std::time::Duration::from_secs(10), "{:?}", started.elapsed());
     }
 
     proptest::proptest! {

@@ -141,10 +141,14 @@ pub struct TypeTable {
     pub functions: Vec<FunctionEntry>,
     /// Files where functions are declared, in order of units.
     pub files: Vec<FileName>,
+    /// Units whose entries end early, because they are malformed.
+    pub damaged: usize,
+    /// Units in which the names of unnamed types are longer, together, than any compiler makes them.
+    pub limited: usize,
 }
 
 /// Path segments that are followed at most; real ones nest below 40.
-const DEEPEST_PATH: usize = 256;
+const DEEPEST_PATH: usize = 128;
 /// Chains of typedefs and qualifiers that are followed at most.
 const LONGEST_ALIAS: usize = 32;
 
@@ -157,6 +161,7 @@ impl TypeTable {
         for batch in plans.chunks(4 * rayon::current_num_threads().max(1)) {
             let parsed: Vec<Option<UnitTypes<'_>>> = batch.par_iter().map(|plan| UnitTypes::read(units, plan)).collect();
             for unit in parsed.iter().flatten() {
+                merger.table.damaged += usize::from(unit.damaged);
                 merger.merge(unit);
             }
             read(batch.iter().map(|plan| u64::from(plan.end - plan.start)).sum());
@@ -333,6 +338,9 @@ struct UnitTypes<'d> {
     file_ids: HashMap<u64, Option<u32>, FxBuildHasher>,
     files: Vec<FileName>,
     cpp: bool,
+    damaged: bool,
+    /// Bytes of its entries.
+    size: usize,
 }
 
 /// The attributes of an entry that matter here.
@@ -352,11 +360,12 @@ struct Attributes<'d> {
 impl<'d> UnitTypes<'d> {
     fn read(units: &Units<'d>, plan: &UnitPlan<'d>) -> Option<Self> {
         let unit = units.load(plan)?;
-        let mut parsed = UnitTypes { cpp: plan.origin == Origin::Cpp, ..UnitTypes::default() };
+        let size = (plan.end - plan.start) as usize;
+        let mut parsed = UnitTypes { cpp: plan.origin == Origin::Cpp, size, ..UnitTypes::default() };
         parsed.paths.push((0, b""));
         let mut entries = unit.entries_raw(None).ok()?;
         // A damaged unit ends where the damage is; what was read before it stays.
-        let _ = parsed.read_entries(units, plan, &unit, &mut entries);
+        parsed.damaged = parsed.read_entries(units, plan, &unit, &mut entries).is_err();
         Some(parsed)
     }
 
@@ -608,7 +617,8 @@ fn read_attributes<'d>(
 
 /// The path of a file of a unit's line table, without the compiler's working directory in front.
 pub(super) fn file_name<'d>(units: &Units<'d>, plan: &UnitPlan<'d>, unit: &Unit<'d>, index: u64) -> Option<FileName> {
-    let header = unit.line_program.as_ref()?.header();
+    let program = units.lines(plan, unit)?;
+    let header = program.header();
     let file = header.file(index)?;
     let text = |value| units.line_dwarf(plan).attr_string(unit, value).ok().map(|text| text.to_string_lossy().into_owned());
     let name = text(file.path_name())?;
@@ -691,7 +701,8 @@ impl Merger {
             let path = if index == 0 { 0 } else { self.intern(paths[parent as usize], name) };
             paths.push(path);
         }
-        let names = UnnamedTypes { unit, merger: self, paths: &paths, memo: HashMap::default() }.name_all();
+        let left = FREE_NAMES + unit.size * 2;
+        let names = UnnamedTypes { unit, merger: self, paths: &paths, memo: HashMap::default(), left }.name_all();
         let mut members: Vec<&(u32, bool, &[u8], EntryOffset)> = unit.members.iter().collect();
         members.sort_by_key(|&&(index, is_parameter, ..)| (index, is_parameter)); // stable: keeps the order of fields
         let mut at = 0;
@@ -822,8 +833,13 @@ struct UnnamedTypes<'m, 'u, 'd> {
     merger: &'m mut Merger,
     paths: &'u [PathId],
     memo: HashMap<u32, PathId, FxBuildHasher>,
+    /// Bytes that names may still have.
+    left: usize,
 }
 
+/// Bytes of names that a unit may give its unnamed types, besides two for each of its own: an array of a type with a long name
+/// repeats that name, and a pointer to a pointer to a pointer each time that of the one before.
+const FREE_NAMES: usize = 1 << 20;
 /// Unnamed types within each other (pointer to array of pointers) that are spelt out; deeper ones become `?`.
 const DEEPEST_UNNAMED: usize = 24;
 
@@ -834,10 +850,16 @@ impl UnnamedTypes<'_, '_, '_> {
                 self.name(index);
             }
         }
+        self.merger.table.limited += usize::from(self.left == 0);
         self.memo
     }
 
     fn name(&mut self, index: u32) -> PathId {
+        if self.left == 0 {
+            let path = self.merger.intern(0, format!("?{:x}", self.unit.types[index as usize].entry).as_bytes());
+            self.memo.insert(index, path);
+            return path;
+        }
         // Down to a type with a name, then back up.
         let mut chain = vec![index];
         let mut text = loop {
@@ -872,6 +894,10 @@ impl UnnamedTypes<'_, '_, '_> {
                 Wrap::Array(None) => text = format!("[{text}]"),
                 Wrap::Suffix(suffix) => text.push_str(suffix),
                 Wrap::Named | Wrap::Alias => continue,
+            }
+            self.left = self.left.saturating_sub(text.len());
+            if self.left == 0 {
+                text = format!("?{:x}", self.unit.types[index as usize].entry);
             }
             path = self.merger.intern(0, text.as_bytes());
             self.memo.insert(index, path);

@@ -5,6 +5,7 @@
 //! number over all units ([`EntryOffset`]): the offset in the section, plus a base for each split file.
 
 use super::dwarf::{self, Dwarf, Unit};
+use super::roots::{LineProgram, Roots};
 use gimli::{AttributeValue, UnitHeader};
 use std::sync::{Arc, Mutex};
 
@@ -37,6 +38,8 @@ pub struct UnitPlan<'d> {
     pub end: EntryOffset,
     /// Who wrote it.
     pub origin: Origin,
+    /// Where its line program stands: index into [`Units::sources`], that of the main file for most split units, and offset.
+    lines: Option<(usize, usize)>,
 }
 
 /// Debug information of one file or of one split unit, and where its entry offsets start.
@@ -44,6 +47,7 @@ pub struct UnitPlan<'d> {
 pub struct Source<'d> {
     /// Its sections.
     pub dwarf: Dwarf<'d>,
+    roots: Roots<'d>,
     base: u64,
 }
 
@@ -71,18 +75,20 @@ impl<'d> Units<'d> {
         let mut skeletons = Vec::new();
         units.add(dwarf, |plan, unit| {
             if let Some(id) = unit.dwo_id.filter(|_| is_skeleton(unit)) {
-                skeletons.push((plan.header, id.0));
+                skeletons.push((plan.header, plan.lines, id.0));
                 return false;
             }
             true
         });
-        for (header, id) in skeletons {
+        for (header, lines, id) in skeletons {
             let Some(found) = split(id, &units.sources[0].dwarf) else {
                 units.missing_split += 1;
                 continue;
             };
             units.add(found, |plan, unit| {
                 plan.skeleton = Some(header);
+                // Files and lines stay with the addresses.
+                plan.lines = plan.lines.or(lines);
                 unit.dwo_id.is_none_or(|found| found.0 == id)
             });
         }
@@ -92,29 +98,26 @@ impl<'d> Units<'d> {
     fn add(&mut self, dwarf: Dwarf<'d>, mut keep: impl FnMut(&mut UnitPlan<'d>, &Unit<'d>) -> bool) {
         let base = self.plans.last().map_or(0, |plan| u64::from(plan.end));
         let source = self.sources.len();
-        let mut headers = dwarf.units();
-        loop {
-            let header = match headers.next() {
-                Ok(Some(header)) => header,
-                Ok(None) => break,
-                Err(_) => {
-                    self.damaged += 1;
-                    break;
-                }
-            };
+        let (roots, headers, damaged) = Roots::new(&dwarf);
+        self.damaged += usize::from(damaged);
+        let mut programs = Vec::new();
+        for header in headers {
             let Some(offset) = header.debug_info_offset() else { continue };
             let start = base + offset.0 as u64;
             let end = start + header.length_including_self() as u64;
-            let (Ok(start), Ok(end), Ok(unit)) = (u32::try_from(start), u32::try_from(end), dwarf.unit(header)) else {
+            let (Ok(start), Ok(end), Some((unit, lines))) = (u32::try_from(start), u32::try_from(end), roots.unit(&dwarf, header)) else {
                 self.damaged += 1;
                 continue;
             };
-            let mut plan = UnitPlan { source, header, skeleton: None, start, end, origin: origin(&unit) };
+            programs.extend(lines);
+            let mut plan =
+                UnitPlan { source, header, skeleton: None, start, end, origin: origin(&unit), lines: lines.map(|offset| (source, offset)) };
             if keep(&mut plan, &unit) {
                 self.plans.push(plan);
             }
         }
-        self.sources.push(Source { dwarf, base });
+        roots.set_programs(programs);
+        self.sources.push(Source { dwarf, roots, base });
     }
 
     /// Units of user code and its dependencies, in order.
@@ -122,19 +125,23 @@ impl<'d> Units<'d> {
         self.plans.iter().filter(|plan| matches!(plan.origin, Origin::Rust | Origin::Cpp))
     }
 
-    /// Loads a unit: abbreviations and root attributes; `None` when it is damaged.
+    /// Loads a unit: abbreviations and root attributes; `None` when it is damaged. Its line program is [`Units::lines`].
     pub fn load(&self, plan: &UnitPlan<'d>) -> Option<Unit<'d>> {
-        let mut unit = self.sources[plan.source].dwarf.unit(plan.header).ok()?;
+        let of = |source: &Source<'d>, header| source.roots.unit(&source.dwarf, header).map(|(unit, _)| unit);
+        let mut unit = of(&self.sources[plan.source], plan.header)?;
         if let Some(skeleton) = plan.skeleton {
-            let skeleton = self.sources[0].dwarf.unit(skeleton).ok()?;
+            let skeleton = of(&self.sources[0], skeleton)?;
             unit.copy_relocated_attributes(&skeleton);
-            // Files and lines stay with the addresses.
-            if unit.line_program.is_none() {
-                unit.line_program = skeleton.line_program;
-            }
             unit.comp_dir = unit.comp_dir.or(skeleton.comp_dir);
         }
         Some(unit)
+    }
+
+    /// The line program of a unit; `None` when it has none, or a malformed one.
+    pub fn lines(&self, plan: &UnitPlan<'d>, unit: &Unit<'d>) -> Option<Arc<LineProgram<'d>>> {
+        let (source, offset) = plan.lines?;
+        let source = &self.sources[source];
+        source.roots.lines(&source.dwarf, offset, unit)
     }
 
     /// [`Units::load`], keeping the last few units: entries refer to the same units again and again.

@@ -6,7 +6,8 @@ use super::output::Format;
 use super::{Context, Outcome};
 use crate::analysis::ownership::Graph;
 use crate::analysis::ownership::cycles::cycles;
-use crate::binary::facts::{Level, OwnershipFacts, ownership_facts};
+use crate::binary::facts::{Level, ownership_facts};
+use crate::origin::printable;
 use crate::report::ownership::{OwnersReport, dot, json, text};
 use crate::symbolize::cache::Kept;
 use clap::Args;
@@ -57,7 +58,7 @@ pub fn run(args: OwnersArgs, context: &Context) -> anyhow::Result<Outcome> {
     }
     let facts = ownership_facts(&args.executable.binary, &options)?;
     let graph = Graph::new(&facts);
-    let mut notes = notes(&facts);
+    let mut notes = notes(&graph);
     let owners = match args.type_name.as_deref() {
         Some(name) => Some(graph.owners(name)),
         None if args.roots => {
@@ -69,6 +70,9 @@ pub fn run(args: OwnersArgs, context: &Context) -> anyhow::Result<Outcome> {
         }
         None => None,
     };
+    if let Some(far) = owners.as_ref().map(|owners| owners.too_far).filter(|&far| far > 0) {
+        notes.push(format!("{far} more types hold those at the far end of the longest ways: they were not followed."));
+    }
     let cycles = (args.cycles || owners.is_none()).then(|| cycles(&graph));
     let report = OwnersReport {
         type_name: args.type_name.as_deref(),
@@ -93,7 +97,8 @@ pub fn run(args: OwnersArgs, context: &Context) -> anyhow::Result<Outcome> {
 }
 
 /// What the binary lets one see of ownership, and what to do where it shows less.
-pub(super) fn notes(facts: &OwnershipFacts) -> Vec<String> {
+pub(super) fn notes(graph: &Graph<'_>) -> Vec<String> {
+    let facts = graph.facts;
     let mut notes = Vec::new();
     let first = match facts.level {
         Level::Types => "Debug info: types available, ownership at full strength.".to_owned(),
@@ -120,6 +125,16 @@ pub(super) fn notes(facts: &OwnershipFacts) -> Vec<String> {
     }
     if facts.damaged > 0 {
         notes.push(format!("{} parts of the debug info are damaged and were left out.", facts.damaged));
+    }
+    if !facts.refused.is_empty() {
+        let names: Vec<String> = facts.refused.iter().map(|name| format!("`{}`", printable(name))).collect();
+        notes.push(format!("Compressed and not read, as damaged or unfolding without end: {}.", names.join(", ")));
+    }
+    if facts.limited > 0 {
+        notes.push(format!("{} parts of the debug info hold more than a compiler writes, and were left out.", facts.limited));
+    }
+    if graph.is_limited() {
+        notes.push("Names of types hold more names than a compiler writes: what the innermost ones hold is not known.".to_owned());
     }
     notes
 }

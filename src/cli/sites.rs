@@ -64,7 +64,7 @@ pub fn run(args: SitesArgs, context: &Context) -> anyhow::Result<Outcome> {
         build_id: facts.build_id.as_ref().map(ToString::to_string),
         debug_info: debug_info(&facts),
         sites: &found,
-        notes: notes(&facts, args.source.is_wanted().then_some(&sources)),
+        notes: notes(&graph, args.source.is_wanted().then_some(&sources)),
         rows,
         dependencies: args.dependencies,
     };
@@ -90,8 +90,9 @@ fn debug_info(facts: &OwnershipFacts) -> &'static str {
     }
 }
 
-fn notes(facts: &OwnershipFacts, sources: Option<&BinarySources>) -> Vec<String> {
-    let mut notes = super::owners::notes(facts);
+fn notes(graph: &Graph<'_>, sources: Option<&BinarySources>) -> Vec<String> {
+    let facts = graph.facts;
+    let mut notes = super::owners::notes(graph);
     if facts.rust_units == 0 && facts.cpp_units > 0 {
         notes.push("This is a C++ binary: skipped drops are looked for in Rust code only.".to_owned());
     } else if facts.rust_units > 0 {

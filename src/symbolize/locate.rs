@@ -184,6 +184,15 @@ impl<'a> Search<'a> {
         self.notice(found.debug_file().path(), format!("its debug information is damaged in {units}: inlined calls may be missing there"));
     }
 
+    /// Notes which compressed sections were not read.
+    pub fn refused(&mut self, found: &Located) {
+        let file = found.debug_file();
+        for section in file.refused() {
+            let section = printable(&section).into_owned();
+            self.notice(file.path(), format!("its section `{section}` is compressed and not read: damaged, or unfolding without end"));
+        }
+    }
+
     /// Takes back what was found in a file that another process wrote to meanwhile.
     pub fn changed(&mut self, file: &ElfFile) -> Absent {
         let reason = "it was written to while it was read: none of its names is used; run this again when it is whole";

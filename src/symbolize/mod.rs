@@ -131,6 +131,9 @@ pub fn symbolize(stacks: &StackTable, space: &AddressSpace, options: &SymbolOpti
         {
             search.damaged(found, damaged);
         }
+        if let (Ok(found), Some(_)) = (&located, &lookup) {
+            search.refused(found);
+        }
         if let Some(changed) = located.as_ref().ok().and_then(Located::changed) {
             let absent = search.changed(changed);
             (located, lookup) = (Err(absent), None);

@@ -54,7 +54,7 @@ pub enum EdgeKind {
 }
 
 /// One type holds another.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Edge {
     /// The owned type.
     pub to: NodeId,
@@ -71,6 +71,8 @@ pub struct Graph<'f> {
     pub facts: &'f OwnershipFacts,
     names: Vec<Box<str>>,
     type_ids: Vec<Option<TypeId>>,
+    /// By type of the debug information; empty without types.
+    nodes: Vec<NodeId>,
     by_key: HashMap<u64, NodeId, FxBuildHasher>,
     edges: Vec<Vec<Edge>>,
     labels: Vec<Box<str>>,
@@ -82,10 +84,18 @@ pub struct Graph<'f> {
     drop_impls: HashSet<String, FxBuildHasher>,
     /// Keys of types whose drop glue was seen, out of line or inlined in other glue.
     glue: HashSet<u64, FxBuildHasher>,
+    /// For each type how far inside it the nearest raw pointer lies by value: the number of types around it; 255 for none.
+    raw_pointers: Vec<u8>,
+    /// The node that edges are being added to, and those that it has: types have few members, hostile ones a million.
+    linked: (NodeId, HashSet<Edge, FxBuildHasher>),
+    /// Bytes of names that arguments of other names may still add.
+    left: usize,
 }
 
 /// Types that arguments of type names may add to the graph: names nest, and hostile ones without end.
 const MOST_ADDED: usize = 1 << 20;
+/// Bytes of such names, besides those of the types that the debug information has.
+const FREE_NAMES: usize = 16 << 20;
 /// Types behind one trait object that are followed; of `dyn Error` there are hundreds.
 const MOST_IMPLEMENTORS: usize = 256;
 
@@ -96,6 +106,7 @@ impl<'f> Graph<'f> {
             facts,
             names: Vec::new(),
             type_ids: Vec::new(),
+            nodes: Vec::new(),
             by_key: HashMap::default(),
             edges: Vec::new(),
             labels: vec!["".into()],
@@ -104,6 +115,9 @@ impl<'f> Graph<'f> {
             implementors: HashMap::default(),
             drop_impls: facts.drop_impls.iter().cloned().collect(),
             glue: HashSet::default(),
+            raw_pointers: raw_pointers(facts),
+            linked: (NodeId(0), HashSet::default()),
+            left: FREE_NAMES,
         };
         let subjects = facts.glue.destructors().iter().filter_map(|destructor| destructor.subject.as_ref());
         let nested = facts.nested.iter().flat_map(|(outer, inner)| [outer, inner]);
@@ -112,17 +126,24 @@ impl<'f> Graph<'f> {
         if facts.level == Level::Types {
             for id in facts.types.ids() {
                 let name = facts.types.name(id);
-                graph.add(&name, Some(id));
+                graph.left = graph.left.saturating_add(name.len());
+                let node = graph.add(&name, Some(id));
+                graph.nodes.push(node);
             }
         } else {
             graph.read_glue();
         }
         let mut next = 0;
-        while next < graph.names.len() && graph.names.len() < facts.types.len() + MOST_ADDED {
+        while next < graph.names.len() && !graph.is_limited() {
             graph.connect(NodeId(next as u32));
             next += 1;
         }
         graph
+    }
+
+    /// Whether names have more names inside them than any compiler writes: what the rest of the types hold is then not known.
+    pub fn is_limited(&self) -> bool {
+        self.left == 0 || self.names.len() >= self.facts.types.len() + MOST_ADDED
     }
 
     /// The number of types.
@@ -167,8 +188,8 @@ impl<'f> Graph<'f> {
 
     /// The node of a type of the debug information.
     pub fn of_type(&self, id: TypeId) -> Option<NodeId> {
-        // With types, nodes are added in the order of types; equal keys share the first.
-        self.find(&self.facts.types.name(id))
+        // Equal keys share the first.
+        self.nodes.get(id.index()).copied().or_else(|| self.find(&self.facts.types.name(id)))
     }
 
     /// Whether drop glue of a type was made at all, as far as symbols and inlined calls show.
@@ -189,6 +210,9 @@ impl<'f> Graph<'f> {
             return found;
         }
         let id = NodeId(self.names.len() as u32);
+        if type_id.is_none() {
+            self.left = self.left.saturating_sub(name.len());
+        }
         self.names.push(name.into());
         self.type_ids.push(type_id);
         self.edges.push(Vec::new());
@@ -217,9 +241,14 @@ impl<'f> Graph<'f> {
     fn link_node(&mut self, from: NodeId, to: NodeId, kind: EdgeKind, label: &str) {
         let label = self.intern_label(label);
         let edge = Edge { to, kind, label };
-        let edges = &mut self.edges[from.index()];
-        if !edges.contains(&edge) {
-            edges.push(edge);
+        let (of, known) = &mut self.linked;
+        if *of != from {
+            *of = from;
+            known.clear();
+            known.extend(self.edges[from.index()].iter().copied());
+        }
+        if known.insert(edge) {
+            self.edges[from.index()].push(edge);
         }
     }
 
@@ -310,18 +339,17 @@ impl<'f> Graph<'f> {
             _ if type_name::base(name) == "core::mem::manually_drop::ManuallyDrop" => EdgeKind::Undropped,
             TypeKind::Struct | TypeKind::Enum | TypeKind::Array => EdgeKind::Inline,
         };
-        let members: Vec<(TypeId, String)> =
-            types.members(id).iter().filter_map(|member| Some((member.target?, types.texts.get(member.label).to_owned()))).collect();
         let mut marked: Vec<String> = Vec::new();
         let mut raw = false;
-        for (target, label) in members {
-            let target_name = types.name(target);
+        for member in types.members(id) {
+            let Some(to) = member.target.and_then(|target| self.of_type(target)) else { continue };
+            let target_name = self.name(to);
             raw |= target_name.starts_with('*')
                 || target_name.starts_with("core::ptr::non_null::NonNull<")
                 || target_name.starts_with("core::ptr::unique::Unique<");
             match target_name.strip_prefix("core::marker::PhantomData<").and_then(|rest| rest.strip_suffix('>')) {
                 Some(marker) => marked.push(marker.to_owned()),
-                None => self.link(node, &target_name, kind, &label),
+                None => self.link_node(node, to, kind, types.texts.get(member.label)),
             }
         }
         // A raw pointer beside a marker of what it owns: hash tables, channels, slabs. A marker of a borrow is none.
@@ -332,13 +360,8 @@ impl<'f> Graph<'f> {
     }
 
     /// Whether a raw pointer lies by value inside a type, at most `depth` types deep.
-    pub(crate) fn holds_raw_pointer(&self, id: TypeId, depth: usize) -> bool {
-        let types = &self.facts.types;
-        types.members(id).iter().filter_map(|member| member.target).any(|target| match types.kind(target) {
-            TypeKind::Pointer => types.short_name(target).starts_with('*'),
-            TypeKind::Struct | TypeKind::Enum | TypeKind::Union => depth > 0 && self.holds_raw_pointer(target, depth - 1),
-            _ => false,
-        })
+    pub(crate) fn holds_raw_pointer(&self, id: TypeId, depth: u8) -> bool {
+        self.raw_pointers.get(id.index()).is_some_and(|&at| at <= depth)
     }
 
     /// Edges from what the name and the glue say.
@@ -365,6 +388,31 @@ impl<'f> Graph<'f> {
     }
 }
 
+/// For each type how many types lie around the nearest raw pointer inside it; 255 where there is none near.
+fn raw_pointers(facts: &OwnershipFacts) -> Vec<u8> {
+    /// Farther in, no answer depends on it.
+    const DEEPEST: u8 = 4;
+    const NONE: u8 = u8::MAX;
+    let types = &facts.types;
+    let mut found = vec![NONE; types.len()];
+    for depth in 0..=DEEPEST {
+        for id in types.ids() {
+            if found[id.index()] != NONE {
+                continue;
+            }
+            let holds = |target: TypeId| match types.kind(target) {
+                TypeKind::Pointer => depth == 0 && types.short_name(target).starts_with('*'),
+                TypeKind::Struct | TypeKind::Enum | TypeKind::Union => depth > 0 && found[target.index()] < depth,
+                _ => false,
+            };
+            if types.members(id).iter().filter_map(|member| member.target).any(holds) {
+                found[id.index()] = depth;
+            }
+        }
+    }
+    found
+}
+
 fn hash_key(name: &str) -> u64 {
     let mut hasher = FxHasher::default();
     hasher.write(type_name::key(name).as_bytes());
@@ -374,8 +422,10 @@ fn hash_key(name: &str) -> u64 {
 /// A type name for people: paths shortened to their last segment, default arguments left out.
 ///
 /// `std::collections::hash::map::HashMap<alloc::string::String, alloc::sync::Arc<a::S, Global>, RandomState, Global>` is
-/// `HashMap<String, Arc<S>>`.
+/// `HashMap<String, Arc<S>>`. Longer than a paragraph it ends in `…`.
 pub fn short(name: &str) -> String {
+    /// Closures of closures have names of some hundred characters; no one reads more.
+    const LONGEST: usize = 600;
     let key = type_name::key(name);
     let mut out = String::with_capacity(key.len());
     let mut word = String::new();
@@ -401,6 +451,10 @@ pub fn short(name: &str) -> String {
         }
     }
     out.push_str(&word);
+    if let Some((end, _)) = out.char_indices().nth(LONGEST) {
+        out.truncate(end);
+        out.push('…');
+    }
     out
 }
 

@@ -63,6 +63,8 @@ pub struct Owners {
     pub owners: Vec<Owner>,
     /// Roots by name.
     pub roots: Vec<Root>,
+    /// Types that hold the farthest owners: whether more hold those is not followed.
+    pub too_far: usize,
 }
 
 /// Shortest ways from every type to a set of targets.
@@ -72,7 +74,14 @@ pub struct Ways {
     reached: Vec<bool>,
     /// Targets and owners in order of distance.
     order: Vec<NodeId>,
+    /// Types that are farther away than [`FARTHEST`], and not followed.
+    too_far: usize,
 }
+
+/// Types between an owner and what it owns that are followed. Real ways have fewer than thirty.
+const FARTHEST: u32 = 128;
+/// Steps of a way that are shown, at its begin and at its end.
+const SHOWN_STEPS: usize = 24;
 
 impl Ways {
     /// Breadth-first from the targets, backwards. `Weak` and union members are followed by no path but the latter from statics.
@@ -83,20 +92,24 @@ impl Ways {
                 holders[edge.to.index()].push(Step { from: node, edge });
             }
         }
-        let mut ways = Ways { next: HashMap::default(), reached: Vec::new(), order: Vec::new() };
+        let mut ways = Ways { next: HashMap::default(), reached: Vec::new(), order: Vec::new(), too_far: 0 };
         let mut seen = vec![false; graph.len()];
-        let mut queue: VecDeque<NodeId> = VecDeque::new();
+        let mut queue: VecDeque<(NodeId, u32)> = VecDeque::new();
         for &target in targets {
             if !std::mem::replace(&mut seen[target.index()], true) {
-                queue.push_back(target);
+                queue.push_back((target, 0));
             }
         }
-        while let Some(at) = queue.pop_front() {
+        while let Some((at, distance)) = queue.pop_front() {
             ways.order.push(at);
+            if distance >= FARTHEST {
+                ways.too_far += holders[at.index()].iter().filter(|step| !seen[step.from.index()]).count();
+                continue;
+            }
             for &step in &holders[at.index()] {
                 if !std::mem::replace(&mut seen[step.from.index()], true) {
                     ways.next.insert(step.from, step);
-                    queue.push_back(step.from);
+                    queue.push_back((step.from, distance + 1));
                 }
             }
         }
@@ -154,10 +167,8 @@ impl Graph<'_> {
             }
         }
         let mut owners: Vec<Owner> = Vec::new();
-        for &node in &ways.order {
-            if targets.contains(&node) {
-                continue;
-            }
+        // Targets are what no way leads on from.
+        for &node in ways.order.iter().filter(|node| ways.next.contains_key(*node)) {
             let name = self.name(node);
             // Wrappers are shown inside the paths of those who hold them.
             if library::holding(name).is_some()
@@ -183,6 +194,7 @@ impl Graph<'_> {
             });
         }
         result.owners = fold(owners);
+        result.too_far = ways.too_far;
         result.roots = roots.into_iter().map(|(root, _)| root).collect();
         result
     }
@@ -273,6 +285,10 @@ pub fn render(graph: &Graph<'_>, steps: &[Step]) -> String {
     let mut parts: Vec<String> = Vec::new();
     let mut at = 0;
     while at < steps.len() {
+        if at == SHOWN_STEPS && steps.len() > 2 * SHOWN_STEPS {
+            at = steps.len() - SHOWN_STEPS;
+            parts.push(format!("… {} more …", at - SHOWN_STEPS));
+        }
         let step = steps[at];
         let from = graph.name(step.from);
         let label = graph.label(&step.edge);

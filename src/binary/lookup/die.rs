@@ -13,6 +13,7 @@
 //! Encodings: DWARF 5, section 7.5.
 
 use gimli::{DwAt, DwForm, DwTag, Encoding, Format};
+use std::sync::OnceLock;
 
 /// Bytes with a position. Every read is checked; `None` means the section ends too early.
 #[derive(Clone, Copy, Debug)]
@@ -213,6 +214,8 @@ pub(crate) struct Abbreviations {
     sparse: hashbrown::HashMap<u64, Abbreviation, rustc_hash::FxBuildHasher>,
     steps: Vec<Step>,
     specs: Vec<Spec>,
+    /// Answer of [`Abbreviations::has_tag`], asked by every unit that has this table.
+    has_tag: OnceLock<bool>,
 }
 
 impl Abbreviations {
@@ -279,9 +282,9 @@ impl Abbreviations {
         }
     }
 
-    /// Whether a tag occurs.
-    pub fn has_tag(&self, mut wanted: impl FnMut(DwTag) -> bool) -> bool {
-        self.dense.iter().chain(self.sparse.values()).any(|abbreviation| wanted(abbreviation.tag))
+    /// Whether one of these tags occurs, which are always the same.
+    pub fn has_tag(&self, tags: &[DwTag]) -> bool {
+        *self.has_tag.get_or_init(|| self.dense.iter().chain(self.sparse.values()).any(|abbreviation| tags.contains(&abbreviation.tag)))
     }
 
     /// The attributes of an abbreviation.

@@ -126,7 +126,7 @@ fn has_types(entries: Entries<'_, '_>) -> bool {
     let table = entries.info.abbreviations(entries.unit);
     // dwz moves types into partial units, which are imported.
     let tags = [gimli::DW_TAG_base_type, gimli::DW_TAG_structure_type, gimli::DW_TAG_pointer_type, gimli::DW_TAG_imported_unit];
-    table.has_tag(|tag| tags.contains(&tag))
+    table.has_tag(&tags)
 }
 
 /// No link, no function.

@@ -7,7 +7,7 @@
 use super::die::{Cursor, Value};
 use super::units::{DebugInfo, Unit};
 use crate::binary::dwarf::Reader;
-use gimli::{AttributeValue, DebugLineOffset, LineProgramHeader};
+use gimli::{AttributeValue, DebugLine, DebugLineOffset, LineProgramHeader, LittleEndian, Section};
 
 /// File and line of an address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,25 +27,21 @@ pub(crate) struct Lines<'a> {
 }
 
 impl<'a> Lines<'a> {
-    /// The line program of a unit; `None` when it has none or its header is malformed. It ends where
-    /// the next one begins, whatever its header says: programs that overlap would be walked once for each unit.
+    /// The line program of a unit; `None` when it has none, its header is malformed, or it does not end before the
+    /// next one begins: programs that overlap would be walked once for each unit.
     pub fn of(info: &DebugInfo<'a>, unit: &Unit<'a>) -> Option<Self> {
         let offset = unit.line_offset?;
         let directory = unit.directory.and_then(|directory| info.string(unit, directory));
         let at = DebugLineOffset(usize::try_from(offset).ok()?);
-        let program = info.dwarf.debug_line.program(at, unit.encoding.address_size, None, None).ok()?;
+        let section = info.dwarf.debug_line.reader().slice();
+        let end = info.line_limit(offset).and_then(|limit| usize::try_from(limit).ok()).map_or(section.len(), |end| end.min(section.len()));
+        let program = DebugLine::new(&section[..end], LittleEndian).program(at, unit.encoding.address_size, None, None).ok()?;
         let header = program.header().clone();
         if header.line_range() == 0 {
             return None;
         }
-        let mut bytes = header.raw_program_buf().slice();
-        if let Some(limit) = info.line_limit(offset) {
-            let end = usize::try_from(limit - offset).ok()?;
-            let whole = header.unit_length().saturating_add(usize::from(header.format().initial_length_size()));
-            let beyond = whole.saturating_sub(end);
-            bytes = &bytes[..bytes.len().saturating_sub(beyond)];
-        }
-        Some(Lines { header, program: bytes, directory })
+        let program = header.raw_program_buf().slice();
+        Some(Lines { header, program, directory })
     }
 
     /// Where each of the sorted addresses stands in the source; `None` for one in no sequence.

@@ -192,7 +192,7 @@ impl<'a> Source<'_, 'a> {
     fn unit(&self, unit: u32, sorted: &[u64], list: &[u32], inlines: bool) -> UnitResult<'a> {
         let wanted: Vec<u64> = list.iter().map(|&at| sorted[at as usize]).collect();
         let unit = &self.main.units[unit as usize];
-        let lines = Lines::of(self.main, unit);
+        let lines = if unit.shares_lines { None } else { Lines::of(self.main, unit) };
         let split = unit.split_id.and_then(|id| self.split(id)).map(|dwarf| {
             let mut split = DebugInfo::new(dwarf);
             split.inherit(unit);
@@ -202,8 +202,9 @@ impl<'a> Source<'_, 'a> {
         let (info, entries) = part.unwrap_or((self.main, unit));
         let language = entries.language.or(unit.language);
         let entries = Entries { info, unit: entries, alternate: self.alternate };
+        let frames = functions::frames(entries, (self.main, unit), lines.as_ref(), &wanted, inlines);
         UnitResult {
-            frames: functions::frames(entries, (self.main, unit), lines.as_ref(), &wanted, inlines),
+            frames: UnitFrames { damaged: frames.damaged || unit.shares_lines, ..frames },
             is_rust: language == Some(gimli::DW_LANG_Rust),
             mangles: language.is_some_and(is_mangling),
             missing_split: unit.split_id.is_some() && part.is_none(),
@@ -249,9 +250,10 @@ impl Coverage {
     fn of(info: &DebugInfo<'_>) -> Self {
         let mut ranges = Vec::new();
         let mut programs: HashMap<u64, Vec<(u64, u64)>, FxBuildHasher> = HashMap::default();
+        let mut left = info.most_ranges();
         for (index, unit) in info.units.iter().enumerate().filter(|(_, unit)| unit.compiles) {
-            let mut stated = info.unit_ranges(unit);
-            if let (true, Some(offset)) = (stated.is_empty(), unit.line_offset) {
+            let mut stated = info.unit_ranges(unit, &mut left);
+            if let (true, Some(offset), false) = (stated.is_empty(), unit.line_offset, unit.shares_lines) {
                 // The root states no addresses: its line program does.
                 let sequences =
                     programs.entry(offset).or_insert_with(|| Lines::of(info, unit).map(|lines| lines.sequences()).unwrap_or_default());

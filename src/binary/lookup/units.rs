@@ -11,6 +11,8 @@ use std::sync::OnceLock;
 
 /// Longest name that is read, in bytes: a section without a NUL must not be searched for each name.
 const LONGEST_NAME: usize = 64 << 10;
+/// Units with code that run one line program: compilers give each its own.
+const MOST_SHARING: usize = 16;
 /// Entries of range lists that a unit may have beyond one per byte: a list may be read for many entries.
 const FREE_RANGES: usize = 4096;
 
@@ -23,10 +25,17 @@ pub(crate) struct DebugInfo<'a> {
     abbrev: &'a [u8],
     /// In the order of the section.
     pub units: Vec<Unit<'a>>,
-    /// Distinct abbreviation tables by offset, each read when it is first needed.
-    tables: Vec<(usize, OnceLock<Abbreviations>)>,
+    /// Distinct abbreviation tables by offset and by what their units make of them, each read when it is first needed.
+    tables: Vec<(TableKey, OnceLock<Abbreviations>)>,
     /// Distinct offsets of line programs, ascending: each ends before the next.
     programs: Vec<u64>,
+}
+
+/// Offset of an abbreviation table, then size of addresses, of offsets and version of the units that refer to it.
+type TableKey = (usize, u8, u8, u16);
+
+fn table_key(offset: usize, encoding: Encoding) -> TableKey {
+    (offset, encoding.address_size, encoding.format.word_size(), encoding.version)
 }
 
 /// A unit: its header and what its root entry says.
@@ -48,6 +57,8 @@ pub(crate) struct Unit<'a> {
     covers: RangeAttributes<'a>,
     /// Offset of its line program.
     pub line_offset: Option<u64>,
+    /// Whether so many units before it have this line program that it is left alone: each would run it.
+    pub shares_lines: bool,
     /// Working directory of the compiler.
     pub directory: Option<Value<'a>>,
     /// Source language, `DW_AT_language`.
@@ -73,13 +84,14 @@ impl<'a> DebugInfo<'a> {
         while let Ok(Some(header)) = headers.next() {
             units.extend(Unit::new(&header, info.len(), dwarf.file_type));
         }
-        let mut offsets: Vec<usize> = units.iter().map(|unit| unit.table).collect();
-        offsets.sort_unstable();
-        offsets.dedup();
+        let mut keys: Vec<TableKey> = units.iter().map(|unit| table_key(unit.table, unit.encoding)).collect();
+        keys.sort_unstable();
+        keys.dedup();
         for unit in &mut units {
-            unit.table = offsets.partition_point(|&offset| offset < unit.table);
+            let own = table_key(unit.table, unit.encoding);
+            unit.table = keys.partition_point(|&key| key < own);
         }
-        let tables = offsets.into_iter().map(|offset| (offset, OnceLock::new())).collect();
+        let tables = keys.into_iter().map(|key| (key, OnceLock::new())).collect();
         let mut found = DebugInfo { dwarf, info, abbrev, units: Vec::new(), tables, programs: Vec::new() };
         for unit in &mut units {
             // What is malformed leaves the rest of the root as it is.
@@ -88,6 +100,12 @@ impl<'a> DebugInfo<'a> {
         found.programs = units.iter().filter_map(|unit| unit.line_offset).collect();
         found.programs.sort_unstable();
         found.programs.dedup();
+        let mut uses = vec![0usize; found.programs.len()];
+        for unit in units.iter_mut().filter(|unit| unit.compiles) {
+            let Some(Ok(program)) = unit.line_offset.map(|offset| found.programs.binary_search(&offset)) else { continue };
+            uses[program] += 1;
+            unit.shares_lines = uses[program] > MOST_SHARING;
+        }
         found.units = units;
         found
     }
@@ -96,7 +114,7 @@ impl<'a> DebugInfo<'a> {
         let mut cursor = Cursor::new(&self.info[..unit.end], unit.root);
         let code = cursor.uleb()?;
         // Mostly the root's abbreviation is the first of a table of its own: the rest need not be read yet.
-        let offset = self.tables[unit.table].0;
+        let offset = self.tables[unit.table].0.0;
         let mut first = Cursor::new(self.abbrev, offset);
         if first.uleb()? == code {
             let (_tag, _children) = (first.uleb()?, first.u8()?);
@@ -117,9 +135,11 @@ impl<'a> DebugInfo<'a> {
     /// The abbreviations of a unit. A table ends where the next one begins, whatever it says itself:
     /// tables that overlap would be read once for each unit.
     pub fn abbreviations(&self, unit: &Unit<'a>) -> &Abbreviations {
-        let limit = self.tables.get(unit.table + 1).map_or(self.abbrev.len(), |(offset, _)| *offset);
-        let (offset, table) = &self.tables[unit.table];
-        table.get_or_init(|| Abbreviations::parse(self.abbrev, *offset, limit, unit.encoding))
+        let ((offset, ..), table) = &self.tables[unit.table];
+        table.get_or_init(|| {
+            let next = self.tables[unit.table..].iter().map(|(key, _)| key.0).find(|other| other > offset);
+            Abbreviations::parse(self.abbrev, *offset, next.unwrap_or(self.abbrev.len()), unit.encoding)
+        })
     }
 
     /// Where the next line program after this one begins.
@@ -213,11 +233,20 @@ impl<'a> DebugInfo<'a> {
         FREE_RANGES + (unit.end - unit.start.min(unit.end))
     }
 
-    /// The ranges of addresses that a unit says it covers, in the order of its list; empty when it says nothing.
-    pub fn unit_ranges(&self, unit: &Unit<'a>) -> Vec<(u64, u64)> {
+    /// The ranges of addresses that a unit says it covers, in the order of its list; empty when it says nothing. `left` is
+    /// what all units together may still read of their lists.
+    pub fn unit_ranges(&self, unit: &Unit<'a>, left: &mut usize) -> Vec<(u64, u64)> {
         let mut found = Vec::new();
-        let _ = self.for_each_range(unit, &unit.covers, &mut Self::range_budget(unit), |begin, end| found.push((begin, end)));
+        let most = Self::range_budget(unit).min(*left);
+        let mut budget = most;
+        let _ = self.for_each_range(unit, &unit.covers, &mut budget, |begin, end| found.push((begin, end)));
+        *left -= most - budget;
         found
+    }
+
+    /// How many entries the lists of ranges of all units have at most, together: no two units share a list.
+    pub fn most_ranges(&self) -> usize {
+        self.units.len() + slice(self.dwarf.ranges.debug_ranges()).len() + slice(self.dwarf.ranges.debug_rnglists()).len()
     }
 
     /// Of a split unit what its skeleton knows: bases and addresses (DWARF 5, section 3.1.3).
@@ -260,6 +289,7 @@ impl<'a> Unit<'a> {
             compiles,
             covers: RangeAttributes::default(),
             line_offset: None,
+            shares_lines: false,
             directory: None,
             language: None,
             split_id,

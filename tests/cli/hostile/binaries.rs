@@ -21,7 +21,7 @@ fn fixture(name: &str) -> PathBuf {
 }
 
 /// A dump with one stack in a module, which is mapped from address 0x400000 on as `readelf -l` says of a static program.
-fn dump(folder: &Path, address: u64) -> PathBuf {
+pub fn dump(folder: &Path, address: u64) -> PathBuf {
     let path = folder.join("1763650000123.heap");
     let stack = "  t*: 9: 9000 [0: 0]\n";
     let text = format!(
@@ -128,6 +128,72 @@ fn a_symbol_of_a_megabyte() {
             let ran = Run::new(&args, memory(size)).go();
             ran.is_sound(&format!("{args:?}, a {kind} symbol"), codes);
             assert!(ran.stdout.len() < 256 << 10, "{args:?}: {} bytes of output for one symbol", ran.stdout.len());
+        }
+    }
+}
+
+/// A hundred thousand symbols, all of one long name at one address; sixty thousand sections of one long name.
+#[test]
+fn tables_whose_entries_share_a_long_name() {
+    let folder = tempfile::tempdir().expect("a temporary directory");
+    let sound = program(folder.path(), "app", "void _start(void) { for (;;) ; }\n");
+    let bytes = std::fs::read(&sound).expect("linked");
+    let number = |at: usize, size: usize| bytes[at..at + size].iter().rev().fold(0_u64, |n, &byte| n << 8 | u64::from(byte));
+    let (sections, count) = (number(40, 8) as usize, number(60, 2) as usize);
+    let section = |kind: u64| (1..count).map(|index| sections + 64 * index).find(|&at| number(at + 4, 4) == kind).expect("a section");
+    let set = |out: &mut Vec<u8>, at: usize, size: usize, value: usize| out[at..at + size].copy_from_slice(&value.to_le_bytes()[..size]);
+    // Names and symbols anew behind the file: `_start` a hundred thousand times, by a name of a megabyte.
+    let symbols = |size: u64| {
+        let mut out = bytes.clone();
+        let names = out.len();
+        out.push(0);
+        out.extend(std::iter::repeat_n(b'n', 1 << 20));
+        out.push(0);
+        out.resize(out.len().next_multiple_of(8), 0);
+        let table = out.len();
+        out.extend([0; 24]);
+        for _ in 0..100_000 {
+            out.extend([1, 0, 0, 0, 0x12, 0, 1, 0]);
+            out.extend(0x40_1000_u64.to_le_bytes());
+            out.extend(size.to_le_bytes());
+        }
+        let (symtab, strtab) = (section(2), sections + 64 * number(section(2) + 40, 4) as usize);
+        let length = out.len() - table;
+        for (at, offset, size) in [(symtab, table, length), (strtab, names, table - names)] {
+            set(&mut out, at + 24, 8, offset);
+            set(&mut out, at + 32, 8, size);
+        }
+        out
+    };
+    let headers = {
+        let mut out = bytes.clone();
+        let names = out.len();
+        out.extend(std::iter::repeat_n(b'n', 1 << 20));
+        out.push(0);
+        out.resize(out.len().next_multiple_of(8), 0);
+        let table = out.len();
+        let old = bytes[sections..sections + 64 * count].to_vec();
+        out.extend(&old);
+        for _ in count..60_000 {
+            let mut header = [0; 64];
+            header[4] = 1; // SHT_PROGBITS
+            header[8] = 6; // of code
+            out.extend(header);
+        }
+        let strings = table + 64 * number(62, 2) as usize;
+        let length = table - names;
+        set(&mut out, strings + 24, 8, names);
+        set(&mut out, strings + 32, 8, length);
+        set(&mut out, 40, 8, table);
+        set(&mut out, 60, 2, 60_000);
+        out
+    };
+    let dump = dump(folder.path(), 0x40_1000);
+    let bent = folder.path().join("bent");
+    for (what, bytes) in [("symbols with a size", symbols(16)), ("symbols without", symbols(0)), ("sections", headers)] {
+        std::fs::write(&bent, &bytes).expect("writable");
+        for (args, codes) in calls(&bent, &dump) {
+            Run::new(&args, memory(bytes.len())).go().is_sound(&format!("{args:?} with {what} of one name"), codes);
         }
     }
 }

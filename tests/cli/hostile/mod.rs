@@ -3,6 +3,8 @@
 
 mod binaries;
 mod bombs;
+mod dwarf;
+mod dwarf_bombs;
 #[path = "../../../fuzz/entries.rs"]
 mod entries;
 mod entry_points;
