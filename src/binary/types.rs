@@ -149,6 +149,8 @@ pub struct TypeTable {
 
 /// Path segments that are followed at most; real ones nest below 40.
 const DEEPEST_PATH: usize = 128;
+/// Longest name of a type or function that is kept whole: of longer ones the begin, and a number that tells it from others.
+const LONGEST_NAME: usize = 16 << 10;
 /// Chains of typedefs and qualifiers that are followed at most.
 const LONGEST_ALIAS: usize = 32;
 
@@ -775,7 +777,15 @@ impl Merger {
     }
 
     fn intern(&mut self, parent: PathId, name: &[u8]) -> PathId {
-        let text = self.table.texts.intern_bytes(name);
+        let text = match name.get(..LONGEST_NAME) {
+            None => self.table.texts.intern_bytes(name),
+            Some(begin) => {
+                let mut hasher = FxHasher::default();
+                hasher.write(name);
+                let text = format!("{}…{:016x}", String::from_utf8_lossy(begin), hasher.finish());
+                self.table.texts.intern_bytes(text.as_bytes())
+            }
+        };
         let hash = hash_path(parent, &text.0.to_le_bytes());
         let paths = &self.table.paths;
         if let Some(&found) = self.path_table.find(hash, |&id| paths[id as usize] == (parent, text)) {

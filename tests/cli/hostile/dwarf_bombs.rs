@@ -446,12 +446,12 @@ fn names_that_grow_with_every_type() {
             info.end();
             // A pointer to a pointer to a pointer, and an array of arrays.
             let mut target = node;
-            for _ in 0..20_000 {
+            for _ in 0..10_000 {
                 let here = info.here();
                 info.entry(kinds.pointer, &[Value::Four(target)]);
                 target = here;
             }
-            for _ in 0..20_000 {
+            for _ in 0..10_000 {
                 let here = info.here();
                 info.entry(kinds.array, &[Value::Four(target)]);
                 info.entry(kinds.count, &[Value::Four(1)]);
@@ -463,7 +463,7 @@ fn names_that_grow_with_every_type() {
             let name = format!("Node<{}>", "a::b".repeat(100_000));
             info.entry(kinds.structure, &[Value::Text(&name)]);
             info.end();
-            for length in 0..20_000 {
+            for length in 0..10_000 {
                 info.entry(kinds.array, &[Value::Four(long)]);
                 info.entry(kinds.count, &[Value::Four(length)]);
                 info.end();
