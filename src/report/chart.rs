@@ -10,10 +10,12 @@ use crate::origin::printable;
 use crate::units::iec;
 use std::fmt::Write;
 
-/// Kinds drawn as one area: name, kinds, fill. Colors keep their distance for red-green blindness (Okabe and Ito).
-const AREAS: [(&str, &[RowKind], &str); 9] = [
+/// Kinds drawn as one area: name, kinds, fill. Colors keep their distance for red-green blindness (Okabe and Ito, and one of
+/// Tol's).
+const AREAS: [(&str, &[RowKind], &str); 10] = [
     ("live heap", &[RowKind::Live], "#0072b2"),
-    ("sampling, caches, metadata", &[RowKind::SamplingOverhead, RowKind::Tcache, RowKind::Metadata], "#56b4e9"),
+    ("thread caches", &[RowKind::Tcache], "#882255"),
+    ("sampling and metadata", &[RowKind::SamplingOverhead, RowKind::Metadata], "#56b4e9"),
     ("fragmentation", &[RowKind::Fragmentation], "#cc79a7"),
     ("dirty and LazyFree", &[RowKind::Dirty, RowKind::LazyFree], "#e69f00"),
     ("huge pages", &[RowKind::HugePages], "#f0e442"),

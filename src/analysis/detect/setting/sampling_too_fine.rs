@@ -35,13 +35,19 @@ fn examine(settings: &Settings<'_>) -> Option<Advice> {
         )],
         setting: format!("lg_prof_sample:{FINEST_LG}"),
         is_malloc_conf: true,
-        effect: format!("most of these {} go, and RSS is the program's own", iec(overhead)),
+        effect: format!("most of these {} go from `allocated`; RSS falls by {}", iec(overhead), resident(settings, overhead)),
         cost: format!(
             "stacks that hold less than {} may not show, and intervals become {:.1} times as wide",
             iec(3.0 * finest),
             (finest / interval).sqrt()
         ),
     })
+}
+
+/// How much of it is resident: pages that are counted and not resident may be of it, or of anything else.
+fn resident(settings: &Settings<'_>, overhead: f64) -> String {
+    let least = (overhead + settings.last(RowKind::Untouched)).max(0.0);
+    if least < overhead { format!("{} to {}", iec(least), iec(overhead)) } else { format!("about {}", iec(overhead)) }
 }
 
 #[cfg(test)]
@@ -57,6 +63,15 @@ mod tests {
         let (_, advice) = &sketch.advise()[0];
         assert_eq!(advice.setting, "lg_prof_sample:17");
         assert_eq!(advice.cost, "stacks that hold less than 384.0 KiB may not show, and intervals become 2.8 times as wide");
+    }
+
+    #[test]
+    fn pages_that_are_not_resident_may_be_those() {
+        let mut sketch = Sketch::new(100, 200).row(RowKind::SamplingOverhead, 20, 80);
+        sketch.sampling_interval = Some(16384.0);
+        assert!(sketch.advise()[0].1.effect.ends_with("RSS falls by about 80.0 MiB"), "{:?}", sketch.advise());
+        let sketch = sketch.row(RowKind::Untouched, -10, -90);
+        assert!(sketch.advise()[0].1.effect.ends_with("RSS falls by 0 B to 80.0 MiB"), "{:?}", sketch.advise());
     }
 
     #[test]
