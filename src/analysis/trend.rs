@@ -347,14 +347,15 @@ pub fn theil_sen(x: &[f64], y: &[f64]) -> Interval {
     if slopes.is_empty() {
         return Interval::default();
     }
-    slopes.sort_by(f64::total_cmp);
     let m = slopes.len();
-    let median = if m % 2 == 1 { slopes[m / 2] } else { (slopes[m / 2 - 1] + slopes[m / 2]) / 2.0 };
     let nf = n as f64;
     let c = Z95 * (nf * (nf - 1.0) * (2.0 * nf + 5.0) / 18.0).sqrt();
     let low = (((m as f64 - c) / 2.0).floor().max(0.0)) as usize;
     let high = (((m as f64 + c) / 2.0).ceil() as usize).min(m - 1);
-    Interval { estimate: median, low: slopes[low.min(m - 1)], high: slopes[high] }
+    // Selected, not sorted: a sixth of the time of a report on 1,000 dumps was sorting half a million slopes a group.
+    let mut at = |rank: usize| *slopes.select_nth_unstable_by(rank, f64::total_cmp).1;
+    let median = if m % 2 == 1 { at(m / 2) } else { (at(m / 2 - 1) + at(m / 2)) / 2.0 };
+    Interval { estimate: median, low: at(low.min(m - 1)), high: at(high) }
 }
 
 /// One-sided p-value of an upward trend (Mann 1945, Kendall 1970): exact without ties up to 30 points, else the
@@ -368,11 +369,7 @@ pub fn mann_kendall(values: &[f64]) -> f64 {
     let mut s = 0i64;
     for i in 0..n {
         for j in i + 1..n {
-            s += match values[j].total_cmp(&values[i]) {
-                _ if values[j] == values[i] => 0,
-                std::cmp::Ordering::Greater => 1,
-                _ => -1,
-            };
+            s += i64::from(values[j] > values[i]) - i64::from(values[j] < values[i]);
         }
     }
     let mut sorted = values.clone();

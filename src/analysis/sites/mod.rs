@@ -122,10 +122,15 @@ pub fn sites_with(graph: &Graph<'_>, sources: &[SourceText]) -> Sites {
     let mut found = calls::find(graph, &standings);
     let walked = paths::find(graph, &standings);
     let mut result = Sites { containers_dropped: walked.dropped, containers_untold: walked.untold, ..Sites::default() };
-    for site in walked.sites {
+    let mut containers: Vec<(Site, String)> = Vec::new();
+    for (site, container) in walked.sites {
+        containers.push((site.clone(), container));
         add(&mut found, site);
     }
     source::find(graph, &standings, sources, &mut found);
+    for (site, container) in containers {
+        given_away(&mut found, &site, &container);
+    }
     fields(graph, &standings, &mut found);
     for site in &mut found {
         if site.cleared.is_none() && site.owns == Owns::No {
@@ -164,6 +169,17 @@ fn add(found: &mut Vec<Site>, site: Site) {
         }
         None => found.push(site),
     }
+}
+
+/// A container that a function leaves because it gave it away whole (`bump.alloc(map)`, `forget(map)`) is one loss: the call's.
+fn given_away(found: &mut Vec<Site>, walked: &Site, container: &str) {
+    let (container, element) = (type_name::key(container), type_name::key(&walked.type_name));
+    let is_given =
+        found.iter().any(|other| other.tier != 2 && other.function == walked.function && type_name::key(&other.type_name) == container);
+    let is_walked = |site: &Site| {
+        (site.tier, site.kind, &site.function) == (2, walked.kind, &walked.function) && type_name::key(&site.type_name) == element
+    };
+    found.retain(|site| !is_given || !is_walked(site));
 }
 
 fn harmless(site: &Site) -> String {

@@ -38,8 +38,8 @@ use std::collections::BTreeMap;
 /// What the walks found.
 #[derive(Debug, Default)]
 pub struct Found {
-    /// Containers that some way leaves, cleared ones with the reason.
-    pub sites: Vec<Site>,
+    /// Containers that some way leaves, cleared ones with the reason; with the type of the container.
+    pub sites: Vec<(Site, String)>,
     /// Containers that every way drops.
     pub dropped: usize,
     /// Containers that may be dropped where nothing shows it: see `untold`.
@@ -116,7 +116,7 @@ pub fn find(graph: &Graph<'_>, standings: &[Standing]) -> Found {
             let owns = owns_elements(graph, &container.type_name, &elements);
             // Where it may unwind, an owning container has glue for that; without types its absence is all there is to go by.
             let untold = matches!(owns, Owns::Maybe(_)) && facts.level != Level::Types && !container.glue;
-            if owns == Owns::No || untold || function.code.is_none() {
+            if owns == Owns::No || untold || function.code.is_none() || is_table_of_a_map(key, &held[index]) {
                 continue;
             }
             let stops = stops(graph, &holders, &known, function, key, &held[index]);
@@ -144,12 +144,28 @@ pub fn find(graph: &Graph<'_>, standings: &[Standing]) -> Found {
                         continue;
                     }
                     let (line, line_of) = if place.via.is_empty() { (line, line_of) } else { (place.line, LineOf::Call) };
-                    found.sites.push(site(&place, container, &element, owns.clone(), line, line_of, ways, cleared.as_ref(), sees_inlined));
+                    let site = site(&place, container, &element, owns.clone(), line, line_of, ways, cleared.as_ref(), sees_inlined);
+                    found.sites.push((site, container.type_name.clone()));
                 }
             }
         }
     }
     found
+}
+
+/// Whether a container is the table inside a map or set that the function holds too: one loss, told of the whole.
+fn is_table_of_a_map(key: &str, held: &BTreeMap<String, Held>) -> bool {
+    let Some(("hashbrown::raw::RawTable", _)) = type_name::split_arguments(key) else { return false };
+    let Some(&entry) = type_name::type_arguments(key).first() else { return false };
+    held.keys().any(|other| {
+        let arguments = type_name::type_arguments(other);
+        match (type_name::split_arguments(other).map_or("", |(path, _)| path), &arguments[..]) {
+            ("hashbrown::map::HashMap" | "std::collections::hash::map::HashMap", [key, value, ..]) => entry == format!("({key},{value})"),
+            ("hashbrown::set::HashSet" | "std::collections::hash::set::HashSet", [key, ..]) => entry == format!("({key},())"),
+            ("hashbrown::table::HashTable", [value, ..]) => entry == *value,
+            _ => false,
+        }
+    })
 }
 
 #[allow(clippy::too_many_arguments)]

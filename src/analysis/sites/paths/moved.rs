@@ -3,6 +3,7 @@
 use super::{Held, holders::Holders};
 use crate::analysis::ownership::Graph;
 use crate::analysis::walk;
+use crate::binary::catalogue;
 use crate::binary::code::Flow;
 use crate::binary::facts::{Function, Level, OwnershipFacts};
 use crate::binary::glue;
@@ -69,8 +70,7 @@ pub(super) fn moved(
 
 /// `IntoIter` of the same elements: a variable, glue, or an inlined `into_iter`.
 fn consumed(facts: &OwnershipFacts, function: &Function, key: &str) -> bool {
-    let iterator = key.replacen("::Vec<", "::IntoIter<", 1);
-    let is_iterator = |name: &str| type_name::key(name) == iterator;
+    let is_iterator = |name: &str| is_iterator_of(key, name);
     function
         .body
         .locals
@@ -84,6 +84,19 @@ fn consumed(facts: &OwnershipFacts, function: &Function, key: &str) -> bool {
                     && name.arguments.first().is_none_or(|argument| key.ends_with(&format!("<{}>", type_name::key(&argument.name))))
         })
         || called(facts, function).any(|callee| callee.destroys.as_deref().is_some_and(is_iterator))
+}
+
+/// Whether a type is the iterator that takes the elements out of a container: `IntoIter` of its module, with its elements.
+fn is_iterator_of(container: &str, name: &str) -> bool {
+    let (Some((of_type, _)), Some(elements)) = (type_name::split_arguments(container), catalogue::arena_elements(container)) else {
+        return false;
+    };
+    let name = type_name::key(name);
+    let Some((iterator, _)) = type_name::split_arguments(&name) else { return false };
+    let module = of_type.rsplit_once("::").map_or("", |(module, _)| module);
+    let inside = iterator.strip_prefix(module).and_then(|rest| rest.strip_suffix("IntoIter"));
+    inside.is_some_and(|between| between.starts_with("::") && between.ends_with("::"))
+        && type_name::type_arguments(&name).starts_with(&elements)
 }
 
 pub(super) fn called<'f>(facts: &'f OwnershipFacts, function: &'f Function) -> impl Iterator<Item = &'f crate::binary::facts::Callee> {
@@ -130,4 +143,24 @@ fn has_slice(graph: &Graph<'_>, function: &Function, key: &str, returns: Option<
     let is_slice = |id| slices.contains(&type_name::key(&facts.types.name(id)));
     let holds_slice = |id| is_slice(id) || facts.types.members(id).iter().filter_map(|member| member.target).any(is_slice);
     function.body.locals.iter().any(|local| is_slice(local.type_id)) || returns.is_some_and(holds_slice)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_iterator_of;
+
+    #[test]
+    fn iterators_belong_to_their_container() {
+        let map = "hashbrown::map::HashMap<u32,app::Doc,foldhash::S,&bumpalo::Bump<1>>";
+        assert!(is_iterator_of(map, "hashbrown::map::IntoIter<u32, app::Doc, &bumpalo::Bump<1>>"));
+        assert!(!is_iterator_of(map, map), "its own destructor takes nothing out");
+        assert!(!is_iterator_of(map, "hashbrown::map::IntoIter<u32, app::Other, &bumpalo::Bump<1>>"));
+        let vec = "bumpalo::collections::vec::Vec<(u32,alloc::vec::Vec<u8>)>";
+        assert!(is_iterator_of(vec, "bumpalo::collections::vec::IntoIter<(u32, alloc::vec::Vec<u8>)>"));
+        assert!(!is_iterator_of(vec, "alloc::vec::into_iter::IntoIter<u8>"));
+        assert!(is_iterator_of(
+            "alloc::vec::Vec<app::Doc,&bumpalo::Bump<1>>",
+            "alloc::vec::into_iter::IntoIter<app::Doc, &bumpalo::Bump<1>>"
+        ));
+    }
 }

@@ -240,6 +240,11 @@ fn add(found: &mut Vec<Site>, site: Site, is_judged: bool) {
     };
     match found.iter_mut().find(walked) {
         Some(known) => {
+            if known.kind != site.kind && type_name::key(&known.type_name) != key {
+                // The walk knows the elements; the call was given the whole.
+                known.type_name = site.type_name;
+                known.owns = site.owns;
+            }
             known.kind = site.kind;
             known.line = site.line;
             known.line_of = LineOf::Call;
