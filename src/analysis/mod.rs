@@ -16,6 +16,7 @@ pub mod join;
 pub mod judge;
 pub mod ledger;
 pub mod lives;
+pub mod meanings;
 pub mod memory_owners;
 pub mod one_dump;
 pub mod owner;

@@ -3,10 +3,14 @@
 use crate::analysis::detect::DETECTORS;
 use crate::analysis::detect::pools::POOLS;
 use crate::analysis::detect::setting::SETTING_DETECTORS;
+use crate::analysis::finding::VerdictKind;
+use crate::analysis::meanings::{Meaning, meaning};
 
 /// One line each, in the order in which they are asked.
 pub fn list() -> String {
-    let all = || DETECTORS.iter().map(|d| (d.id, d.summary)).chain(SETTING_DETECTORS.iter().map(|d| (d.id, d.summary)));
+    let verdicts = || VerdictKind::ALL.iter().map(|kind| (kind.word(), meaning(*kind).summary));
+    let by_frames = DETECTORS.iter().map(|d| (d.id, d.summary));
+    let all = || by_frames.clone().chain(SETTING_DETECTORS.iter().map(|d| (d.id, d.summary))).chain(verdicts());
     let width = all().map(|(id, _)| id.len()).max().unwrap_or(0);
     all().map(|(id, summary)| format!("{id:<width$}  {summary}\n")).collect()
 }
@@ -24,15 +28,24 @@ pub fn page() -> String {
          before a container's name; between equals the earlier one of this list.\n",
     );
     let mut section = |id: &str, summary: &str, shown_by: &str, near_misses: &str, fix: &str| {
-        let mut letters = summary.chars();
-        let first = letters.next().map(|c| c.to_uppercase().to_string()).unwrap_or_default();
         out.push_str(&format!(
-            "\n### {id}\n\n{first}{}.\n\n- Shown by: {shown_by}\n- Not to be confused with: {near_misses}\n- Fix: {fix}\n",
-            letters.as_str()
+            "\n### {id}\n\n{}.\n\n- Shown by: {shown_by}\n- Not to be confused with: {near_misses}\n- Fix: {fix}\n",
+            sentence(summary)
         ));
     };
     for d in DETECTORS {
         section(d.id, d.summary, d.shown_by, d.near_misses, d.fix);
+    }
+    let mut verdicts = String::from(
+        "\n## By the course of a growth and the rows of the ledger\n\nThe verdicts: what grew, and whether it ends. These words stand in `verdict.kind` and `cleared[].kind`.\n",
+    );
+    for kind in VerdictKind::ALL {
+        let Meaning { summary, shown_by, near_misses, fix } = meaning(kind);
+        verdicts.push_str(&format!(
+            "\n### {}\n\n{}.\n\n- Shown by: {shown_by}\n- Not to be confused with: {near_misses}\n- Fix: {fix}\n",
+            kind.word(),
+            sentence(summary)
+        ));
     }
     let mut settings =
         String::from("\n## By the ledger and the allocator's statistics\n\nEach names a setting, what it changes and what it costs.\n");
@@ -43,6 +56,7 @@ pub fn page() -> String {
         ));
     }
     out.push_str(&settings);
+    out.push_str(&verdicts);
     out.push_str("\n## Known pools and arenas\n\nMemory that is kept for reuse, or freed only as a whole. A pool whose growth ends is fine; one that goes on growing is a suspect.\n\n| word | is | bounded by | where it grows and should not | source |\n|---|---|---|---|---|\n");
     for pool in POOLS {
         // A bar would end the cell.
@@ -58,6 +72,12 @@ pub fn page() -> String {
         ));
     }
     out
+}
+
+/// The same with a capital letter.
+fn sentence(summary: &str) -> String {
+    let mut letters = summary.chars();
+    letters.next().map_or_else(String::new, |first| first.to_uppercase().chain(letters).collect())
 }
 
 #[cfg(test)]
@@ -83,7 +103,7 @@ mod tests {
         const MORE: [&str; 2] = ["large_thread_caches", "sampling_too_fine"];
         let list = list();
         let mut listed: Vec<&str> = list.lines().filter_map(|line| line.split_whitespace().next()).collect();
-        let mut wanted: Vec<&str> = WORDS.split_whitespace().chain(MORE).collect();
+        let mut wanted: Vec<&str> = WORDS.split_whitespace().chain(MORE).chain(VerdictKind::ALL.iter().map(|kind| kind.word())).collect();
         listed.sort_unstable();
         wanted.sort_unstable();
         assert_eq!(listed, wanted);

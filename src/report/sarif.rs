@@ -216,7 +216,13 @@ fn uri(path: &str) -> String {
 }
 
 fn text(text: &str) -> Message {
-    Message { text: text.to_owned() }
+    Message { text: literal(text) }
+}
+
+/// A text without placeholders: `{0}` would be one, and a brace that is none is doubled (SARIF 2.1.0, section 3.11.5). Closures
+/// are written with one brace, so that viewers that undouble and those that do not show names that exist.
+fn literal(text: &str) -> String {
+    text.replace("{{closure}}", "{closure}").replace('{', "{{").replace('}', "}}")
 }
 
 #[derive(Serialize)]
@@ -348,6 +354,12 @@ mod tests {
         [("/srv/app/src/memo.rs", "src/memo.rs"), ("/srv/app/src/serve me.rs", "src/serve me.rs")]
             .map(|(a, b)| (a.to_owned(), b.to_owned()))
             .into()
+    }
+
+    #[test]
+    fn braces_are_no_placeholders() {
+        assert_eq!(literal("a::{{closure}} and {0}"), "a::{{closure}} and {{0}}");
+        assert_eq!(literal("{impl#1}::run"), "{{impl#1}}::run");
     }
 
     fn one() -> Suspect {

@@ -388,3 +388,17 @@ fn a_difference_as_pprof_is_read_back() {
     let bytes = heaptriage::input::compress::decompress(&output.stdout).unwrap();
     assert!(heaptriage::input::pprof::sniff(&bytes.value));
 }
+
+#[test]
+fn an_error_that_nobody_knows_is_no_interval() {
+    let folder = tempfile::tempdir().unwrap();
+    let pprof = folder.path().join("on.pb.gz");
+    let pprof = pprof.to_str().unwrap();
+    assert!(run(&["convert", ON, "-o", pprof]).status.success());
+    for (what, args) in [("top", vec!["top", pprof, "--json"]), ("diff", vec!["diff", pprof, pprof, "--json"])] {
+        let of = json(what, &args);
+        assert!(of["total"]["interval"].is_null(), "{what}");
+        assert!(of["rows"].as_array().unwrap().iter().all(|row| row["interval"].is_null()), "{what}");
+    }
+    assert!(json("top", &["top", ON, "--json"])["total"]["interval"]["low"].is_i64());
+}

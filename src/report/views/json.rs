@@ -8,7 +8,7 @@ use crate::analysis::diff::{Change, Diff, DiffRow, delta_value};
 use crate::analysis::estimate::Interval;
 use crate::analysis::places::{By, Hidden, PlaceId, Places};
 use crate::analysis::top::{Row, Top};
-use crate::model::heap::{Sampling, Unbias};
+use crate::model::heap::{Family, Sampling, Unbias};
 use crate::report::wire::{SymbolWire, TOOL, Tool, WarningWire, print, symbol, warning};
 use serde::Serialize;
 
@@ -78,7 +78,7 @@ struct HiddenWire {
 struct TopTotal {
     bytes: i64,
     objects: i64,
-    interval: IntervalWire,
+    interval: Option<IntervalWire>,
     stacks: usize,
 }
 
@@ -90,7 +90,7 @@ struct DiffTotal {
     base_objects: i64,
     current_objects: i64,
     delta_objects: i64,
-    interval: IntervalWire,
+    interval: Option<IntervalWire>,
     stacks: usize,
 }
 
@@ -131,7 +131,7 @@ struct TopRow<'a> {
     cum_bytes: i64,
     flat_objects: i64,
     cum_objects: i64,
-    interval: IntervalWire,
+    interval: Option<IntervalWire>,
 }
 
 #[derive(Serialize)]
@@ -150,7 +150,7 @@ struct DiffRowWire<'a> {
     base_cum_objects: i64,
     current_cum_objects: i64,
     delta_cum_objects: i64,
-    interval: IntervalWire,
+    interval: Option<IntervalWire>,
     significant: bool,
     r#match: &'static str,
 }
@@ -163,7 +163,7 @@ pub fn top(about: &About<'_>, table: &Places, top: &Top, most: usize) -> String 
         cum_bytes: whole(row.cum.bytes),
         flat_objects: whole(row.flat.objects),
         cum_objects: whole(row.cum.objects),
-        interval: interval(row.flat.interval()),
+        interval: interval(about, row.flat.interval()),
     };
     let rows: Vec<TopRow<'_>> = top.rows.iter().take(most).map(row).collect();
     let wire = TopWire {
@@ -174,7 +174,7 @@ pub fn top(about: &About<'_>, table: &Places, top: &Top, most: usize) -> String 
         total: TopTotal {
             bytes: whole(top.total.bytes),
             objects: whole(top.total.objects),
-            interval: interval(top.total.interval()),
+            interval: interval(about, top.total.interval()),
             stacks: top.stacks,
         },
         omitted_rows: top.rows.len() - rows.len(),
@@ -210,7 +210,7 @@ pub fn diff(about: &About<'_>, table: &Places, diff: &Diff, most: usize) -> Stri
                 base_cum_objects: cum.objects.0,
                 current_cum_objects: cum.objects.1,
                 delta_cum_objects: cum.objects.1 - cum.objects.0,
-                interval: interval(row.flat.interval()),
+                interval: interval(about, row.flat.interval()),
                 significant: row.significant,
                 r#match: diff.matched.word(),
             }
@@ -231,7 +231,7 @@ pub fn diff(about: &About<'_>, table: &Places, diff: &Diff, most: usize) -> Stri
             base_objects: total.objects.0,
             current_objects: total.objects.1,
             delta_objects: total.objects.1 - total.objects.0,
-            interval: interval(diff.total.interval()),
+            interval: interval(about, diff.total.interval()),
             stacks: diff.stacks,
         },
         omitted_rows: diff.rows.len() - rows.len(),
@@ -275,8 +275,11 @@ fn labels<'a>(about: &About<'_>, table: &'a Places, id: PlaceId, stack: &[PlaceI
     }
 }
 
-fn interval(interval: Interval) -> IntervalWire {
-    IntervalWire { low: whole(interval.low), high: whole(interval.high) }
+/// `None` where nobody knows the error: estimates that another program wrote.
+fn interval(about: &About<'_>, interval: Interval) -> Option<IntervalWire> {
+    let by_writer = |profile: &Profiled| profile.family == Family::Pprof;
+    let unknown = by_writer(&about.current) || about.base.as_ref().is_some_and(by_writer);
+    (!unknown).then(|| IntervalWire { low: whole(interval.low), high: whole(interval.high) })
 }
 
 pub(super) fn profile(profile: &Profiled) -> ProfileWire<'_> {
