@@ -4,7 +4,9 @@ use crate::analysis::estimate::Interval;
 use crate::analysis::finding::{Cleared, Confidence, Evidence, FrameView, Rate, Suspect, Verdict, VerdictKind, fingerprint};
 use crate::analysis::judge::{Call, Judged};
 use crate::analysis::ledger::{Ledger, RowKind};
-use crate::analysis::trend::{Course, LEAST_INTERVALS, MANY_INTERVALS, Regressor, Series, Shape, TIME, Trend, course};
+use crate::analysis::trend::{
+    Course, LEAST_INTERVALS, MANY_INTERVALS, Regressor, Series, Shape, TIME, Trend, course, falls_only_at_the_end,
+};
 use crate::analysis::triage::{LIVE_ROWS, STEADY_BYTES, STEADY_SHARE, Summary, singular};
 use crate::model::allocator::Options;
 use crate::units::{iec, percent, signed_iec};
@@ -22,6 +24,8 @@ const DOMINANT: (f64, f64) = (0.6, 0.4);
 
 /// Share of the growth that the verdict's cause explains at least.
 const MAIN_SHARE: f64 = 0.25;
+/// Why growth that is known is neither a leak nor cleared.
+pub(crate) const COVERED: &str = "a suppression covers it";
 /// Label of the cause that is live memory.
 const LIVE: &str = "live heap";
 
@@ -467,6 +471,14 @@ pub fn verdict(
     if let (VerdictKind::GrowthPlateau, Some(rate)) = (main.kind, still_rising(judged)) {
         summary.push_str(&format!(" It still grows by {}/s at the end: a longer capture would show where it stops.", iec(rate)));
     }
+    let sawtooth = judged.iter().filter(|j| matches!(j.call, Call::Cleared(VerdictKind::Sawtooth, _)));
+    let largest = sawtooth.max_by(|a, b| a.series.range().total_cmp(&b.series.range()));
+    if main.kind == VerdictKind::Sawtooth && largest.is_some_and(|j| falls_only_at_the_end(&j.series)) {
+        confidence = Confidence::Low;
+        summary.push_str(
+            " The only fall is that to the last dump: one taken while the program ends looks the same, and a leak before it too.",
+        );
+    }
     let open = suspects.iter().find(|s| s.growth.estimate >= ALSO_SHARE * rise).filter(|_| main.kind != VerdictKind::Growth);
     if let Some(open) = open {
         confidence = confidence.min(Confidence::Medium);
@@ -737,6 +749,9 @@ fn benign_sentence(
         VerdictKind::OneTime => format!("Not a leak: live memory grew once. It is {share}; {}.", main.reason),
         VerdictKind::Sawtooth => format!("Not a leak: live memory comes and goes. It is {share}; {}.", main.reason),
         VerdictKind::Growth => {
+            if main.reason == COVERED {
+                return format!("Nothing else is shown to leak: {} grew, {share}, and {COVERED}.", main.label);
+            }
             let place = suspects.first().map_or_else(String::new, |s| format!(" The largest part is at `{}`.", s.owner.function));
             format!("Cause open: {} grew, {share}; {}.{place}", main.label, main.reason)
         }

@@ -583,12 +583,23 @@ fn shape(series: &Series, regressors: &[Regressor], increments: &[f64], course: 
 
 /// Falls by at least half its range at some point, beyond the noise (1 %).
 fn falls_back(series: &Series, noise: f64) -> bool {
-    let (range, mut top, mut fall) = (series.range(), f64::NEG_INFINITY, 0.0f64);
-    for &level in &series.levels {
+    let fall = deepest_fall(&series.levels);
+    fall >= DRAWDOWN * series.range() && fall > 2.576 * 2f64.sqrt() * noise
+}
+
+fn deepest_fall(levels: &[f64]) -> f64 {
+    let (mut top, mut fall) = (f64::NEG_INFINITY, 0.0f64);
+    for &level in levels {
         top = top.max(level);
         fall = fall.max(top - level);
     }
-    fall >= DRAWDOWN * range && fall > 2.576 * 2f64.sqrt() * noise
+    fall
+}
+
+/// Whether what makes a series a sawtooth is the fall to its last level alone: a dump taken while the program ends looks the same.
+pub fn falls_only_at_the_end(series: &Series) -> bool {
+    let but_last = &series.levels[..series.levels.len().saturating_sub(1)];
+    deepest_fall(but_last) < DRAWDOWN * series.range()
 }
 
 /// Two or more rises beyond the noise, silence before the later ones, and silence in at least half of the intervals.
@@ -736,6 +747,14 @@ mod tests {
         assert_eq!(course.best_trend().unwrap().per, "requests", "it explains nothing");
         course.prefer(|name| name == "leases");
         assert_eq!(course.best_trend().unwrap().per, "leases");
+    }
+
+    #[test]
+    fn a_fall_at_the_end_is_known() {
+        let of = |levels: &[f64]| falls_only_at_the_end(&Series::measured(levels.to_vec(), 0.1));
+        assert!(of(&[1.0, 20.0, 40.0, 60.0, 80.0, 100.0, 2.0]));
+        assert!(!of(&[1.0, 80.0, 2.0, 80.0, 2.0, 80.0, 2.0]), "it fell before");
+        assert!(!of(&[1.0, 80.0, 2.0, 80.0, 2.0, 40.0, 80.0]));
     }
 
     #[test]

@@ -189,10 +189,10 @@ pub fn triage_with(
     // What is known still grew: it is neither a leak nor cleared.
     let known = |suspect: &Suspect| suspect.suppressed.is_some();
     for (&group, _) in groups.iter().zip(&suspects).filter(|(_, suspect)| known(suspect)) {
-        judged[group].call = Call::Open("a suppression covers it".to_owned());
+        judged[group].call = Call::Open(explain::COVERED.to_owned());
     }
     if suspects.get(groups.len()).is_some_and(known) {
-        (outside.kind, outside.reason) = (Some(VerdictKind::Growth), "a suppression covers it".to_owned());
+        (outside.kind, outside.reason) = (Some(VerdictKind::Growth), explain::COVERED.to_owned());
     }
     suspects.sort_by(|a, b| known(a).cmp(&known(b)).then(rank(b).cmp(&rank(a))).then(b.growth.estimate.total_cmp(&a.growth.estimate)));
     let open = suspects.partition_point(|suspect| !known(suspect));

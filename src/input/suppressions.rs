@@ -118,7 +118,7 @@ struct Entry {
 fn toml(text: &str) -> Result<Parsed<Vec<RawSuppression>>, ParseError> {
     let file: File = ::toml::from_str(text).map_err(|error| {
         ParseError::new(error.span().map_or(0, |span| span.start), error.message().trim().to_owned())
-            .help("a suppression has frames, pattern or fingerprint, a reason, and optionally name and expires")
+            .help("a suppression has frames, pattern or fingerprint, a reason, and optionally name and expires (a date without quotes: expires = 2027-01-31)")
     })?;
     let mut found = Vec::with_capacity(file.suppress.len());
     for entry in file.suppress {
