@@ -46,8 +46,10 @@ const MOST_STACKS: usize = 64;
 const STAYED: f64 = 0.8;
 /// Share of the growth of RSS from which a growth in chunks goes as RSS does.
 const MOST_OF_RSS: f64 = 0.8;
-/// Finer sampling than every 4 KiB (two below this) costs more than it shows.
+/// Finer sampling than every 16 KiB costs more than it shows.
 const FINEST_LG: u32 = 14;
+/// From 2^17 on what sampling adds to the heap stays within some percent.
+const UNDISTORTED_LG: u32 = 17;
 /// Patterns of memory that the program can still reach: entries of a structure that is in use.
 const REACHABLE: [&str; 3] = ["unbounded_map", "unbounded_vec", "interning"];
 /// Standard error of a ledger row from being read some ms apart.
@@ -759,7 +761,13 @@ fn blind_spot(series: &HeapSeries, summary: &Summary, judged: &[Judged]) -> Opti
         .filter(|&bytes| bytes > least)
         .map_or_else(String::new, |bytes| format!("; where objects come and go most, one below {}{}", iec(bytes), rate(bytes)));
     let finer = match interval.get().max(1).ilog2() {
-        lg @ FINEST_LG.. => format!("lg_prof_sample:{} shows a quarter of that, and a capture", lg - 2),
+        lg if lg >= UNDISTORTED_LG + 2 => format!("lg_prof_sample:{} shows a quarter of that, and a capture", lg - 2),
+        lg if lg >= FINEST_LG + 2 => {
+            format!(
+                "lg_prof_sample:{} shows a quarter of that (below {UNDISTORTED_LG} profiling itself adds to RSS), and a capture",
+                lg - 2
+            )
+        }
         _ => "a capture".to_owned(),
     };
     Some(format!(
