@@ -89,9 +89,30 @@ fn kind(column: &mut Column, stated: &[(String, String)], notices: &mut Vec<Noti
                     format!("counter `{}` is `{other}`: expected `cumulative` or `gauge`; told by its values", column.name),
                 ));
             }
+            if let Some((time, from, to)) = reset(&column.rows) {
+                notices.push(Notice::new(
+                    &column.input,
+                    format!(
+                        "counter `{0}` falls from {from} to {to} at {time}, and at no other time: not used for growth per unit, because it \
+                         may go up and down; if it was reset there, put \"counters\": {{\"{0}\": \"cumulative\"}} into capture.json",
+                        column.name
+                    ),
+                ));
+            }
             if falls { CounterKind::Gauge } else { CounterKind::Cumulative }
         }
     }
+}
+
+/// The one fall of a column that otherwise rises, where it is to next to nothing: the look of a counter that began anew.
+fn reset(rows: &[(i64, f64)]) -> Option<(i64, f64, f64)> {
+    /// What is left after a reset, as a share of what was counted.
+    const LEFT: f64 = 0.1;
+    const RISES: usize = 3;
+    let pairs = || rows.windows(2).map(|pair| (pair[1].0, pair[0].1, pair[1].1));
+    let mut falls = pairs().filter(|(_, from, to)| to < from);
+    let fall = falls.next().filter(|(_, from, to)| *to <= LEFT * from)?;
+    (falls.next().is_none() && pairs().filter(|(_, from, to)| to > from).count() >= RISES).then_some(fall)
 }
 
 /// The value nearest to `time`, at most `reach` away.
@@ -163,5 +184,21 @@ mod tests {
             CounterKind::Gauge,
             1,
         );
+    }
+
+    #[test]
+    fn what_looks_like_a_reset_is_said_where_nothing_is_stated() {
+        let rows = |values: &[f64]| values.iter().zip(1..).map(|(&value, at)| (at * 1000, value)).collect::<Vec<(i64, f64)>>();
+        assert_eq!(reset(&rows(&[10.0, 20.0, 30.0, 1.0, 9.0])), Some((4000, 30.0, 1.0)));
+        assert_eq!(reset(&rows(&[10.0, 20.0, 30.0, 25.0, 29.0])), None, "a queue");
+        assert_eq!(reset(&rows(&[10.0, 0.0, 30.0, 0.0, 9.0, 10.0])), None, "a queue that is emptied");
+        assert_eq!(reset(&rows(&[10.0, 20.0, 30.0])), None);
+        let mut said = Vec::new();
+        let table = Counters {
+            names: vec!["requests".into()],
+            rows: rows(&[1.0, 2.0, 3.0, 0.0, 2.0]).into_iter().map(|(t, v)| (t, vec![Some(v)])).collect(),
+        };
+        attach(&mut timeline(&[1000, 2000]), vec![("counters.csv".into(), table)], &[], &mut said);
+        assert!(said[0].to_string().contains("counter `requests` falls from 3 to 0 at 4000, and at no other time"), "{said:?}");
     }
 }
