@@ -149,6 +149,8 @@ fn receiver(tokens: &Tokens<'_>, dot: usize) -> usize {
     while at > 0 {
         let before = at - 1;
         match tokens.text(before) {
+            // The end of a statement: `for … { … } v.leak()`, `if (…) v.leak()`.
+            ")" | "]" | "}" if at < dot && matches!(tokens.list[at].kind, Kind::Word | Kind::Number | Kind::Literal) => break,
             ")" | "]" | "}" if tokens.partner[before] < before => {
                 // A block in front is a statement of its own unless something is called on it.
                 at = tokens.partner[before];
@@ -188,6 +190,8 @@ pub(super) fn find(graph: &Graph<'_>, standings: &[Standing], texts: &[SourceTex
     }
     let sources = Sources::new(graph, texts);
     let taken: Vec<Taken> = (0..sources.files.len()).flat_map(|file| taken_in(&sources, file)).collect();
+    // Of machines without a decoder no code was walked: there the text is all there is.
+    let walks = facts.level == Level::Types && facts.functions.iter().any(|function| function.code.is_some());
     let mut new: Vec<(bool, Site)> = Vec::new();
     for (index, file) in sources.files.iter().enumerate() {
         for at in (0..file.tokens.len()).filter(|&at| is_call(&file.tokens, at)) {
@@ -196,7 +200,7 @@ pub(super) fn find(graph: &Graph<'_>, standings: &[Standing], texts: &[SourceTex
             for instance in instances(graph, file.file, function) {
                 let in_variable = call.receiver.as_ref().is_some_and(|receiver| receiver.len() == 1);
                 let sites = judge(&sources, standings, index, function, &instance, &call, &taken);
-                new.extend(sites.into_iter().map(|site| (in_variable && facts.level == Level::Types && site.kind.is_arena(), site)));
+                new.extend(sites.into_iter().map(|site| (in_variable && walks && site.kind.is_arena(), site)));
             }
         }
     }
@@ -716,4 +720,24 @@ fn taken_back(
     }
     let back = taken.iter().filter(fits).find(|back| !same(back))?;
     Some(format!("`{}` in `{}` takes it back", back.what, back.caller))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Tokens, receiver};
+
+    #[test]
+    fn receivers_end_where_a_statement_does() {
+        for (text, expected) in [
+            ("for i in 0..n { v.push(i); } v.leak()", "v"),
+            ("if (a > b) v.leak()", "v"),
+            ("let x = make(n)?.inner.leak()", "make(n)?.inner"),
+            ("self.parts[at].leak()", "self.parts[at]"),
+            ("let v = { make() }.leak()", "{make()}"),
+        ] {
+            let tokens = Tokens::new(text);
+            let dot = (0..tokens.len()).rev().find(|&at| tokens.is(at, ".")).unwrap();
+            assert_eq!(tokens.joined(receiver(&tokens, dot)..dot), expected, "{text}");
+        }
+    }
 }
