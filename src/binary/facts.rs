@@ -161,6 +161,9 @@ pub struct Options {
     pub split: Vec<PathBuf>,
     /// The file of debug information that dwz shares between binaries.
     pub alternate: Option<PathBuf>,
+    /// Nothing is looked for besides: neither beside the binary nor where it says that its compiler wrote files. For binaries
+    /// whose files were found already, within what a capture may reach.
+    pub named_only: bool,
     /// Addresses of interest, in the file's own addresses: the functions around them are looked at too.
     pub addresses: Vec<u64>,
     /// Told how far the reading is.

@@ -27,7 +27,8 @@ impl SplitFiles {
             name.push(".dwp");
             PathBuf::from(name)
         };
-        let packages = options.package.iter().cloned().chain([Some(path), options.debug_file.as_deref()].into_iter().flatten().map(beside));
+        let searched = [Some(path), options.debug_file.as_deref()].into_iter().flatten().filter(|_| !options.named_only);
+        let packages = options.package.iter().cloned().chain(searched.map(beside));
         split.package = packages.into_iter().find_map(|file| ElfFile::open(&file).ok());
         if split.package.is_some() {
             return split;
@@ -39,7 +40,7 @@ impl SplitFiles {
         }
         let beside = path.parent().unwrap_or(Path::new(""));
         for skeleton in skeletons {
-            if split.loose.contains_key(&skeleton.id) {
+            if split.loose.contains_key(&skeleton.id) || options.named_only {
                 continue;
             }
             let written = skeleton.directory.join(&skeleton.name);

@@ -71,6 +71,7 @@ fn ask(file: &Path, module: &ModuleSymbols, groups: &[Stacks], asking: Asking<'_
         alternate: beside.alternate,
         package: beside.package,
         split: beside.split,
+        named_only: true,
         addresses: addresses(groups),
         ..Options::default()
     };

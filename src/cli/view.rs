@@ -11,11 +11,15 @@ use crate::analysis::peek;
 use crate::analysis::places::{By, NameMatch, Places, Shown};
 use crate::analysis::redact::redact;
 use crate::analysis::tree::{self, Paths, Which};
+use crate::capture::Opened;
+use crate::model::frame::Symbols;
+use crate::model::stack::AddressId;
 use crate::report::views::palette::Palette;
 use crate::report::views::{About, calls, folded, svg, text};
 use anyhow::Context as _;
 use clap::{Args, ValueEnum};
 use regex::Regex;
+use std::collections::HashSet;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
@@ -274,7 +278,8 @@ pub fn list(args: &ListArgs, context: &Context) -> anyhow::Result<Outcome> {
     anyhow::ensure!(!found.functions.is_empty(), "{}", nothing_matches(&args.input, &args.regex, &ready.filter));
     let about = args.view.about(&ready, table.by())?;
     let most = args.view.output.rows(FUNCTIONS);
-    let source = |file: &str| source(file, &args.source_dir);
+    let here = compiled_here(&ready.named.symbols, &ready.named.opened);
+    let source = |file: &str| source(file, &args.source_dir, here.contains(file));
     let text = match ready.format {
         Format::Json => calls::list_json(&about, &table, &found, &shown.hidden(), &source, most),
         _ => calls::list_text(&about, &table, &found, &shown.hidden(), &source, most, ready.output.look()),
@@ -296,8 +301,21 @@ const SOURCES: [&str; 17] = ["rs", "c", "cc", "cpp", "cxx", "c++", "h", "hh", "h
 /// Most bytes of a source file.
 const MOST_SOURCE: u64 = 16 << 20;
 
-/// The lines of a source file: below a given directory, else where it was compiled.
-fn source(file: &str, directories: &[PathBuf]) -> Option<Vec<String>> {
+/// Source files named by binaries that were given, or that lie where this machine has them. What a profile or a binary
+/// inside a capture names may be any file of this machine: it is looked up below `--source-dir` only.
+fn compiled_here<'a>(symbols: &'a Symbols, opened: &'a Opened) -> HashSet<&'a str> {
+    let trusted: Vec<bool> = symbols
+        .modules
+        .iter()
+        .map(|module| module.file.as_ref().is_some_and(|file| !opened.bin_dirs.iter().any(|dir| Path::new(file).starts_with(dir))))
+        .collect();
+    let frames = (0..opened.timeline.stacks.addresses().len() as u32).map(AddressId).flat_map(|address| symbols.frames(address));
+    let named = frames.filter(|frame| frame.module.is_some_and(|module| trusted.get(module.0 as usize) == Some(&true)));
+    named.filter_map(|frame| symbols.file(frame)).collect()
+}
+
+/// The lines of a source file: below a given directory, else where it was compiled if that is on this machine.
+fn source(file: &str, directories: &[PathBuf], compiled_here: bool) -> Option<Vec<String>> {
     let path = Path::new(file);
     let ending = path.extension()?.to_str()?;
     if !SOURCES.contains(&ending) {
@@ -310,7 +328,7 @@ fn source(file: &str, directories: &[PathBuf]) -> Option<Vec<String>> {
         (0..parts.len()).map(move |skipped| parts[skipped..].iter().fold(directory.clone(), |path, part| path.join(part)))
     });
     let found = below
-        .chain([path.to_owned()])
+        .chain(compiled_here.then(|| path.to_owned()))
         .find(|path| std::fs::metadata(path).is_ok_and(|meta| meta.is_file() && meta.len() <= MOST_SOURCE))?;
     let text = std::fs::read(found).ok()?;
     Some(String::from_utf8_lossy(&text).lines().map(str::to_owned).collect())

@@ -132,6 +132,22 @@ fn names_stay_names_in_every_output() {
     }
 }
 
+/// Names in the debug information of a binary: of functions, types, members, statics, files.
+#[test]
+fn names_of_debug_information_stay_names() {
+    let folder = tempfile::tempdir().expect("a temporary directory");
+    for name in NAMES.iter().filter(|name| !name.contains('\0')) {
+        let binary = super::dwarf_bombs::with_names(name).link(folder.path(), "app");
+        for (args, ran) in super::dwarf_bombs::ask_all(&binary, &format!("{name:?}")) {
+            let format = match &*args[0] {
+                "flamegraph" => "svg".to_owned(),
+                command => format_of(&args.iter().map(String::as_str).collect::<Vec<_>>(), command),
+            };
+            check(&format!("{args:?} with {name:?}"), &format, &ran);
+        }
+    }
+}
+
 /// All formats of the commands that have many.
 #[test]
 fn names_stay_names_in_every_format() {

@@ -54,6 +54,28 @@ fn fifty_runs_over_a_capture_give_the_same_bytes() {
     }
 }
 
+/// Binaries are read by many threads too.
+#[test]
+fn fifty_runs_over_a_binary_give_the_same_bytes() {
+    let binary = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/captures/bin/quarryd");
+    let capture = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/captures/segments");
+    let given = ["--binary".into(), binary.clone().into_os_string(), "--no-cache".into()];
+    let of_binary = |words: &[&str]| {
+        let mut args: Vec<OsString> = words.iter().map(OsString::from).collect();
+        args.insert(1, binary.clone().into());
+        args.push("--no-cache".into());
+        args
+    };
+    let report = ["report".into(), capture.into_os_string(), "--explain".into()].into_iter().chain(given).collect();
+    for args in [of_binary(&["sites", "--json"]), of_binary(&["owners", "--cycles"]), of_binary(&["owners", "--roots", "--json"]), report] {
+        let first = outcome(&args, "1");
+        assert_eq!(first.0, Some(0), "{args:?}: {}", first.2);
+        for round in 0..12 {
+            assert_eq!(first, outcome(&args, ["16", "2", "4"][round % 3]), "{args:?}, round {round}");
+        }
+    }
+}
+
 /// The order of arguments does not matter to a series.
 #[test]
 fn any_order_of_dumps_gives_the_same_report() {

@@ -57,6 +57,81 @@ fn a_capture_leads_nowhere_outside() {
     }
 }
 
+/// A binary in a capture names files elsewhere: its debug file, its split debug information, its sources.
+#[test]
+fn a_binary_of_a_capture_leads_nowhere_outside() {
+    let folder = tempfile::tempdir().expect("a temporary directory");
+    let (outside, capture) = (folder.path().join("outside"), folder.path().join("capture"));
+    fs::create_dir_all(capture.join("bin")).expect("writable");
+    fs::create_dir_all(&outside).expect("writable");
+    let source = "int inner_of_mine(int n) { return n + 1; }\n\
+                  int secret_of_mine(void) { return inner_of_mine(1); }\n\
+                  void _start(void) { for (;;) secret_of_mine(); }\n";
+    fs::write(outside.join("secret.c"), source).expect("writable");
+    let run = |program: &str, args: &[&str]| {
+        let status = Command::new(program).args(args).current_dir(&outside).status();
+        assert!(status.is_ok_and(|status| status.success()), "{program} {args:?}");
+    };
+    // Split debug information where the compiler wrote it, and the source beside it, both outside.
+    run("cc", &["-g", "-gsplit-dwarf", "-O0", "-c", "secret.c", "-o", "secret.o"]);
+    run("cc", &["-static", "-nostdlib", "-Wl,--build-id", "secret.o", "-o", "app"]);
+    // The same without: its debug file is a link away, by each kind of path.
+    run("cc", &["-g", "-O0", "-static", "-nostdlib", "-Wl,--build-id", "secret.c", "-o", "whole"]);
+    run("objcopy", &["--only-keep-debug", "whole", "whole.debug"]);
+    run("objcopy", &["--strip-all", "whole", "bare"]);
+    let (up, full) = ("../../outside/whole.debug".to_owned(), outside.join("whole.debug").to_string_lossy().into_owned());
+    let mut crc = flate2::Crc::new();
+    crc.update(&fs::read(outside.join("whole.debug")).expect("made"));
+    let crc = crc.sum();
+    let mut binaries = vec![("split", fs::read(outside.join("app")).expect("linked"))];
+    for (what, link) in [("link upwards", &up), ("link from the root", &full)] {
+        let mut section = link.clone().into_bytes();
+        section.push(0);
+        section.resize(section.len().next_multiple_of(4), 0);
+        section.extend(crc.to_le_bytes());
+        fs::write(outside.join("link"), section).expect("writable");
+        run("objcopy", &["--add-section", ".gnu_debuglink=link", "bare", "linked"]);
+        binaries.push((what, fs::read(outside.join("linked")).expect("made")));
+    }
+    // Behind the first call, that of the inner function.
+    let code = &fs::read(outside.join("whole")).expect("linked")[0x1000..0x1100];
+    let called = code.windows(5).position(|bytes| bytes[0] == 0xe8 && bytes[2..] == [0xff; 3]).expect("a call backwards");
+    let after = 0x40_1000 + called + 5;
+    for at in 1..=5_u64 {
+        let stack = format!("  t*: {at}: {at}000000 [0: 0]\n");
+        let text = format!(
+            "heap_v2/1\n{stack}@ {after:#x}\n{stack}\nMAPPED_LIBRARIES:\n400000-401000 r--p 00000000 08:01 7 /srv/app\n401000-402000 r-xp 00001000 08:01 7 /srv/app\n"
+        );
+        fs::write(capture.join(format!("176365{at}000123.heap")), text).expect("writable");
+    }
+    let single = capture.join("1763651000123.heap");
+    // Where a person names the binary, its split debug information is read where it was written.
+    let mut given = OsString::from("app=");
+    given.push(outside.join("app"));
+    let words = ["top".as_ref(), single.as_os_str(), "--by".as_ref(), "line".as_ref(), "--binary".as_ref(), &given];
+    let named = Run::new(words, None).go();
+    assert!(named.text().contains("secret.c"), "{}{}", named.text(), named.stderr);
+    for (what, bytes) in binaries {
+        fs::write(capture.join("bin/app"), bytes).expect("writable");
+        for call in calls() {
+            for input in [&capture, &single] {
+                let ran = Run::new(call.args(input, &fixture()), Some(256 << 20)).go();
+                let what = format!("{what}: {} {:?}", call.command, call.args);
+                ran.is_sound(&what, call.codes);
+                let said = ran.stderr.clone() + &String::from_utf8_lossy(&ran.stdout);
+                assert!(!said.contains("return inner_of_mine"), "{what}: read outside the capture\n{said}");
+                // Symbols and lines stay in the binary when the rest is split off.
+                if what.starts_with("split") {
+                    let is_text = call.command == "report" && call.args == ["INPUT"] && input == &capture;
+                    assert!(!is_text || said.contains("split debug information of app"), "{what}: read outside the capture\n{said}");
+                } else {
+                    assert!(!said.contains("secret"), "{what}: read outside the capture\n{said}");
+                }
+            }
+        }
+    }
+}
+
 #[test]
 fn what_is_no_plain_file_is_said() {
     let folder = tempfile::tempdir().expect("a temporary directory");
@@ -161,6 +236,10 @@ fn outputs_that_cannot_be_written_are_errors() {
     let ran = report(&[fixture().as_os_str(), OsStr::new("-o"), OsStr::new("/dev/full")]);
     ran.is_sound("-o on a full disk", &[2]);
     assert!(ran.stderr.contains("/dev/full"), "{}", ran.stderr);
+    // Where nobody can create a file, root neither.
+    let ran = report(&[fixture().as_os_str(), OsStr::new("-o"), OsStr::new("/proc/out")]);
+    ran.is_sound("-o where nothing can be written", &[2]);
+    assert!(ran.stderr.contains("/proc"), "{}", ran.stderr);
     // Standard output on a full disk.
     for call in calls() {
         let full = fs::OpenOptions::new().write(true).open("/dev/full").expect("the full device");
