@@ -5,9 +5,8 @@
 
 use heaptriage::address::{AddrRange, Avma, ReturnAddress, Svma};
 use heaptriage::analysis::estimate::Interval;
-use heaptriage::analysis::finding::{Confidence, FrameView, Suspect, VerdictKind};
+use heaptriage::analysis::finding::{FrameView, Suspect, VerdictKind};
 use heaptriage::analysis::suppress::{FramePattern, Rule, Suppressions};
-use heaptriage::analysis::trend::Shape;
 use heaptriage::analysis::{account, estimate, triage};
 use heaptriage::binary::elf::ElfFile;
 use heaptriage::binary::facts;
@@ -337,29 +336,10 @@ fn ownership_facts(bytes: &[u8]) {
 fn suspect(stack: Vec<FrameView>) -> Suspect {
     Suspect {
         fingerprint: "a41f09c25b7e11d0".to_owned(),
-        kind: VerdictKind::Leak,
         pattern: Some("unbounded_map"),
-        confidence: Confidence::Medium,
-        growth: Interval { estimate: 1e6, low: 9e5, high: 1.1e6 },
-        fitted: None,
-        shape: Shape::Linear,
         rises: (9, 9),
-        rates: Vec::new(),
-        survival: None,
         owner: stack.get(1).cloned().unwrap_or_default(),
-        operation: None,
-        stacks: 1,
-        levels: Vec::new(),
-        sites: Vec::new(),
-        holder: None,
-        cycle: Vec::new(),
-        evidence: Vec::new(),
-        refuted_by: String::new(),
-        remedy: String::new(),
-        keywords: Vec::new(),
-        source: Vec::new(),
-        suppressed: None,
-        stack,
+        ..Suspect::new(VerdictKind::Leak, Interval { estimate: 1e6, low: 9e5, high: 1.1e6 }, stack)
     }
 }
 

@@ -194,23 +194,14 @@ fn foreign_suspect(label: &str, growth: f64, judged: &Course, series: &Series, c
     });
     Suspect {
         fingerprint: fingerprint([VerdictKind::ForeignAllocatorLeak.word(), label]),
-        kind: VerdictKind::ForeignAllocatorLeak,
         pattern: Some("second_allocator"),
         confidence,
-        growth: Interval::symmetric(growth, 2.0 * FOREIGN_NOISE),
-        fitted: None,
         shape: judged.shape,
         rises: (judged.rises, judged.intervals),
         rates: rates.collect(),
-        survival: None,
         owner: FrameView { function: label.to_owned(), ..FrameView::default() },
-        operation: None,
-        stack: Vec::new(),
         stacks: 0,
         levels: series.levels.clone(),
-        sites: Vec::new(),
-        holder: None,
-        cycle: Vec::new(),
         evidence,
         refuted_by: match in_use {
             true => "the bytes in use of malloc_info fall again in a longer capture".to_owned(),
@@ -222,8 +213,7 @@ fn foreign_suspect(label: &str, growth: f64, judged: &Course, series: &Series, c
             if known.is_some() { "" } else { "record malloc_info beside each snapshot, or " }
         ),
         keywords: vec!["malloc_info".to_owned(), "mallinfo2".to_owned(), "malloc_trim".to_owned()],
-        source: Vec::new(),
-        suppressed: None,
+        ..Suspect::new(VerdictKind::ForeignAllocatorLeak, Interval::symmetric(growth, 2.0 * FOREIGN_NOISE), Vec::new())
     }
 }
 

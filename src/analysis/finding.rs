@@ -276,6 +276,38 @@ pub struct Suspect {
     pub suppressed: Option<String>,
 }
 
+impl Suspect {
+    /// Linear growth of one stack, of which nothing else is known.
+    pub fn new(kind: VerdictKind, growth: Interval, stack: Vec<FrameView>) -> Self {
+        Suspect {
+            fingerprint: String::new(),
+            kind,
+            pattern: None,
+            confidence: Confidence::Low,
+            growth,
+            fitted: None,
+            shape: Shape::Linear,
+            rises: (0, 0),
+            rates: Vec::new(),
+            survival: None,
+            owner: FrameView::default(),
+            operation: None,
+            stack,
+            stacks: 1,
+            levels: Vec::new(),
+            sites: Vec::new(),
+            holder: None,
+            cycle: Vec::new(),
+            evidence: Vec::new(),
+            refuted_by: String::new(),
+            remedy: String::new(),
+            keywords: Vec::new(),
+            source: Vec::new(),
+            suppressed: None,
+        }
+    }
+}
+
 /// Growth that was looked at and is not a leak.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Cleared {

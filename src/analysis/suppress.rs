@@ -235,7 +235,6 @@ pub(crate) mod tests {
     use super::*;
     use crate::analysis::detect::fixture::frames;
     use crate::analysis::finding::{Confidence, VerdictKind};
-    use crate::analysis::trend::Shape;
 
     const STACK: &str = "a prof_backtrace_impl\na malloc\nl alloc::string::String::clone\nu app::Memo<K,V>::remember\nu app::serve::{{closure}}\nd tokio::poll\nu app::main\nr start_thread";
 
@@ -244,29 +243,11 @@ pub(crate) mod tests {
         let owner = stack.iter().find(|f| f.role == Some(Role::User)).cloned().unwrap_or_default();
         Suspect {
             fingerprint: "a41f09c25b7e11d0".into(),
-            kind: VerdictKind::Leak,
             pattern: Some("unbounded_map"),
             confidence: Confidence::High,
-            growth: Interval { estimate: 100.0, low: 90.0, high: 110.0 },
-            fitted: None,
-            shape: Shape::Linear,
             rises: (9, 9),
-            rates: Vec::new(),
-            survival: None,
             owner,
-            operation: None,
-            stack,
-            stacks: 1,
-            levels: Vec::new(),
-            sites: Vec::new(),
-            holder: None,
-            cycle: Vec::new(),
-            evidence: Vec::new(),
-            refuted_by: String::new(),
-            remedy: String::new(),
-            keywords: Vec::new(),
-            source: Vec::new(),
-            suppressed: None,
+            ..Suspect::new(VerdictKind::Leak, Interval { estimate: 100.0, low: 90.0, high: 110.0 }, stack)
         }
     }
 
