@@ -119,6 +119,9 @@ impl RssReport<'_> {
             .collect();
         let mut head = vec!["Snapshots".to_owned(), "after".to_owned(), "RSS".to_owned()];
         head.extend(used.iter().map(|&c| COLUMNS[c].0.to_owned()));
+        // Beside RSS, where there is any.
+        let swapping = self.accounting.beside.iter().any(|beside| beside.swap.is_some_and(|swap| swap > Bytes::ZERO));
+        head.extend(swapping.then(|| "swapped out".to_owned()));
         head.push(String::new());
         let start = self.timeline.snapshots.first().map_or(0, |snapshot| snapshot.unix_ms);
         let count = self.timeline.snapshots.len();
@@ -138,6 +141,7 @@ impl RssReport<'_> {
                 }
                 None => "-".to_owned(),
             }));
+            row.extend(swapping.then(|| self.accounting.beside[i].swap.map_or("-".into(), |swap| swap.to_string())));
             row.push(lacks(snapshot));
             rows.push(row);
         }

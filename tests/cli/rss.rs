@@ -163,6 +163,7 @@ fn swap_is_beside_rss_and_never_makes_a_process_steady() {
     };
     let (rss, report) = said(&[(60, 0), (60, 20), (60, 40)]);
     assert!(rss.contains("swapped out 40.0 MiB (+40.0 MiB): not in RSS"), "{rss}");
+    assert!(rss.lines().any(|line| line.contains(" 1.0 s  60.0 MiB") && line.contains("  20.0 MiB   no dump, statistics")), "{rss}");
     assert!(report.contains("INCONCLUSIVE") && report.contains("while 40.0 MiB went to swap: the process has 40.0 MiB more"), "{report}");
     let (_, report) = said(&[(20, 40), (40, 20), (60, 0)]);
     assert!(report.contains("STEADY") && report.contains("RSS grew by 40.0 MiB, and 40.0 MiB came back from swap"), "{report}");
