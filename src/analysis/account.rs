@@ -24,7 +24,7 @@ use crate::analysis::ledger::{Basis, Ledger, Row, RowKind, RssSource};
 use crate::analysis::memory_owners::{self, Known, Owner};
 use crate::analysis::slabs::{self, Slabs};
 use crate::model::heap::{Family, HeapProfile};
-use crate::model::memory::{MemoryMap, Residency};
+use crate::model::memory::{Detail, MemoryMap, Residency};
 use crate::model::snapshot::{Part, Snapshot};
 use crate::model::timeline::Timeline;
 use crate::units::Bytes;
@@ -205,7 +205,7 @@ fn is_jemalloc_dump(heap: &HeapProfile) -> bool {
 fn grade(snapshot: &Snapshot, account: &Account) -> Option<u8> {
     let memory = match account.rss {
         Some((_, RssSource::Smaps)) => 6,
-        Some((_, RssSource::Rollup)) => 4,
+        Some((_, RssSource::Rollup | RssSource::Pmap)) => 4,
         Some(_) => 2,
         None => 0,
     };
@@ -277,7 +277,7 @@ fn account(snapshot: &Snapshot, profiled: Option<&Profiled>, version: Option<&st
         account.limits.push("the sizes in smaps exceed every address space: not used".into());
     }
     let plausible = |memory: &&MemoryMap| memory.total.rss.get() <= MOST_MEMORY;
-    if let Some(memory) = snapshot.memory.as_ref().filter(plausible).filter(|memory| !memory.rollup) {
+    if let Some(memory) = snapshot.memory.as_ref().filter(plausible).filter(|memory| memory.has_mappings()) {
         account.rss = Some((memory.total.rss, RssSource::Smaps));
         let known = Known {
             jemalloc: is_jemalloc,
@@ -373,11 +373,10 @@ fn signed(bytes: Bytes) -> i64 {
 
 /// The resident total where there is no smaps.
 fn total(snapshot: &Snapshot) -> Option<(Bytes, RssSource)> {
-    let rollup = snapshot
-        .memory
-        .as_ref()
-        .filter(|memory| memory.rollup && memory.total.rss.get() <= MOST_MEMORY)
-        .map(|memory| (memory.total.rss, RssSource::Rollup));
+    let rollup = snapshot.memory.as_ref().filter(|memory| !memory.has_mappings() && memory.total.rss.get() <= MOST_MEMORY).map(|memory| {
+        let source = if memory.detail == Detail::Pmap { RssSource::Pmap } else { RssSource::Rollup };
+        (memory.total.rss, source)
+    });
     let plausible = |bytes: &Bytes| bytes.get() <= MOST_MEMORY;
     rollup
         .or_else(|| Some((snapshot.status.as_ref()?.vm_rss?, RssSource::Status)))
@@ -388,7 +387,7 @@ fn beside(snapshot: &Snapshot) -> Beside {
     let (stats, status, cgroup) = (snapshot.stats.as_ref(), snapshot.status.as_ref(), snapshot.cgroup.as_ref());
     let metrics = snapshot.metrics.as_ref();
     let sums = snapshot.memory.as_ref().map(|memory| memory.total);
-    let full = snapshot.memory.as_ref().filter(|memory| !memory.rollup).map(|memory| memory.total);
+    let full = snapshot.memory.as_ref().filter(|memory| memory.has_mappings()).map(|memory| memory.total);
     Beside {
         virtual_size: status.and_then(|status| status.vm_size).or_else(|| full.map(|sums| sums.size)).or_else(|| metrics?.virtual_size),
         retained: stats.and_then(|stats| stats.retained.or(stats.merged.retained)),
@@ -436,7 +435,11 @@ fn seconds_to_limit(timeline: &Timeline, ledger: &Ledger, beside: &[Beside]) -> 
 fn notes(accounting: &Accounting) -> Vec<String> {
     let mut notes = Vec::new();
     let ledger = &accounting.ledger;
-    let (Some(&first), Some(&last)) = (ledger.snapshots.first(), ledger.snapshots.last()) else { return notes };
+    let (Some(&first), Some(&last)) = (ledger.snapshots.first(), ledger.snapshots.last()) else {
+        notes.extend(accounting.beside.last().and_then(|beside| cgroup(beside, None)));
+        notes.push("how much of the process is resident is not among the inputs: give smaps, smaps_rollup or status of it too".to_owned());
+        return notes;
+    };
     let (a, b) = (accounting.beside[first], accounting.beside[last]);
     let grown = |from: Option<Bytes>, to: Bytes| match from {
         Some(from) if first != last => format!(" ({})", to.since(from)),
@@ -470,22 +473,23 @@ fn notes(accounting: &Accounting) -> Vec<String> {
     if let Some(swap) = b.swap.filter(|bytes| *bytes > Bytes::ZERO) {
         notes.push(format!("swapped out {swap}{}: not in RSS", grown(a.swap, swap)));
     }
-    match (b.cgroup_current, b.cgroup_max) {
-        (Some(current), Some(max)) => {
-            let time = match accounting.seconds_to_limit {
-                _ if current.get() >= max.get() - max.get() / 100 => {
-                    ": it is reached, the kernel drops page cache, swaps, and kills a process where that does not help".to_owned()
-                }
-                Some(seconds) => format!("; at this pace it is reached in {}", span(seconds)),
-                None => String::new(),
-            };
-            notes.push(format!("cgroup uses {current} of {max}{time}"));
-        }
-        (Some(current), None) => notes.push(format!("cgroup uses {current}, without limit")),
-        _ => {}
-    }
+    notes.extend(cgroup(&b, accounting.seconds_to_limit));
     notes.extend(accounting.limits.iter().cloned());
     notes
+}
+
+/// The cgroup's use and its limit, with the time that is left.
+fn cgroup(beside: &Beside, seconds_to_limit: Option<f64>) -> Option<String> {
+    let current = beside.cgroup_current?;
+    let Some(max) = beside.cgroup_max else { return Some(format!("cgroup uses {current}, without limit")) };
+    let time = match seconds_to_limit {
+        _ if current.get() >= max.get() - max.get() / 100 => {
+            ": it is reached, the kernel drops page cache, swaps, and kills a process where that does not help".to_owned()
+        }
+        Some(seconds) => format!("; at this pace it is reached in {}", span(seconds)),
+        None => String::new(),
+    };
+    Some(format!("cgroup uses {current} of {max}{time}"))
 }
 
 /// What the row `untouched` is made of: the causes that must be there first, then those that may be, largest first; three

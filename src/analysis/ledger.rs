@@ -139,6 +139,8 @@ pub enum RssSource {
     Smaps,
     /// `Rss` of smaps_rollup.
     Rollup,
+    /// The last line of pmap.
+    Pmap,
     /// `VmRSS` of status.
     Status,
     /// `process_resident_memory_bytes` of a metrics series.
@@ -153,6 +155,7 @@ impl fmt::Display for RssSource {
         f.pad(match self {
             RssSource::Smaps => "smaps",
             RssSource::Rollup => "smaps_rollup",
+            RssSource::Pmap => "pmap",
             RssSource::Status => "VmRSS of status",
             RssSource::Metrics => "metrics",
             RssSource::None => "not recorded",

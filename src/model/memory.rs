@@ -58,8 +58,27 @@ pub struct MemoryMap {
     pub vmas: Vec<Vma>,
     /// Sums over all mappings.
     pub total: Residency,
-    /// Only sums are known (smaps_rollup).
-    pub rollup: bool,
+    /// How much of it is known.
+    pub detail: Detail,
+}
+
+/// What a memory map was read from.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Detail {
+    /// smaps: every mapping.
+    #[default]
+    Mappings,
+    /// smaps_rollup: sums.
+    Rollup,
+    /// The last line of pmap: sums of less.
+    Pmap,
+}
+
+impl MemoryMap {
+    /// Whether the mappings are known, not only sums over them.
+    pub fn has_mappings(&self) -> bool {
+        self.detail == Detail::Mappings
+    }
 }
 
 /// `/proc/PID/status`: what it says of memory.

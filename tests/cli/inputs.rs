@@ -215,7 +215,7 @@ fn status_rollup_and_cgroup_are_told_apart() {
     let rollup = fixture("smaps/6.18.smaps_rollup.gz");
     assert_eq!(input::sniff(&rollup), Some(Format::Smaps));
     let map = ingest::smaps(&smaps::parse(&rollup).unwrap().value[0]);
-    assert!(map.rollup && map.vmas.is_empty());
+    assert!(!map.has_mappings() && map.vmas.is_empty());
     assert_eq!((map.total.rss, map.total.anonymous, map.total.size), (Bytes::from_kib(1708), Bytes::from_kib(116), Bytes::ZERO));
     // Which cgroup a process is in is no figure of memory.
     assert_eq!(input::sniff(&fixture("smaps/cgroup-v1-hybrid.txt.gz")), None);

@@ -172,3 +172,23 @@ fn swap_is_beside_rss_and_never_makes_a_process_steady() {
     let (rss, _) = said(&[(20, 0), (30, 0), (64, 0)]);
     assert!(rss.contains("cgroup uses 64.0 MiB of 64.0 MiB: it is reached"), "{rss}");
 }
+
+/// Poorer evidence is called what it is, and says what it lacks.
+#[test]
+fn totals_of_other_tools_are_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let of = |name: &str, content: &str| {
+        let path = folder.path().join(name);
+        std::fs::write(&path, content).unwrap();
+        text(&[], &path)
+    };
+    let pmap = of(
+        "pmap.txt",
+        "4121:   indexer\nAddress           Kbytes     RSS   Dirty Mode  Mapping\n000055d0c0000000    9000    4000    4000 rw---   [ anon ]\n---------------- ------- ------- ------- \ntotal kB            9000    4000    4000\n",
+    );
+    assert!(pmap.contains("(pid 4121), 1 snapshot, RSS from pmap"), "{pmap}");
+    assert!(pmap.contains("RSS                  3.9 MiB"), "{pmap}");
+    let cgroup = of("c.cgroup", "memory.usage_in_bytes:41943040\nmemory.limit_in_bytes:67108864\n");
+    assert!(cgroup.contains("RSS not recorded") && cgroup.contains("cgroup uses 40.0 MiB of 64.0 MiB\n"), "{cgroup}");
+    assert!(cgroup.contains("how much of the process is resident is not among the inputs"), "{cgroup}");
+}

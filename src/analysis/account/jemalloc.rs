@@ -7,7 +7,7 @@ use crate::analysis::finding::Confidence;
 use crate::analysis::ledger::{Basis, RowKind, RssSource};
 use crate::analysis::memory_owners::foreign;
 use crate::model::allocator::{AllocatorStats, parse_version};
-use crate::model::memory::Residency;
+use crate::model::memory::{Detail, Residency};
 use crate::model::snapshot::{Part, Snapshot};
 use crate::units::Bytes;
 
@@ -203,7 +203,8 @@ impl Jemalloc {
                 &status_source(snapshot, "RssShmem"),
             );
         }
-        let rollup = snapshot.memory.as_ref().filter(|memory| memory.rollup).map(|memory| memory.total);
+        let sums = snapshot.memory.as_ref().filter(|memory| !memory.has_mappings());
+        let rollup = sums.map(|memory| memory.total);
         if let Some(rollup) = rollup.filter(|rollup| status.is_none() && rollup.anonymous > Bytes::ZERO) {
             account.add(
                 RowKind::FileMapped,
@@ -211,7 +212,7 @@ impl Jemalloc {
                 signed(rss.saturating_sub(rollup.anonymous)),
                 Basis::Measured,
                 Confidence::High,
-                "smaps_rollup: Rss - Anonymous",
+                &format!("{source}: Rss - Anonymous"),
             );
         }
         let Some(counted) = &self.counted else {
@@ -246,12 +247,13 @@ impl Jemalloc {
             return;
         }
         // The kernel's sum of lazily freed pages may include another allocator's.
-        let lazy = rollup.map_or(counted.muzzy, |rollup| signed(rollup.lazy_free));
+        let kernels = sums.filter(|memory| memory.detail == Detail::Rollup).map(|memory| signed(memory.total.lazy_free));
+        let lazy = kernels.unwrap_or(counted.muzzy);
         account.add(
             RowKind::LazyFree,
             "freed, kernel lag (LazyFree)",
             lazy,
-            if rollup.is_some() { Basis::Measured } else { Basis::Inferred },
+            if kernels.is_some() { Basis::Measured } else { Basis::Inferred },
             confidence,
             "smaps_rollup: LazyFree, else muzzy pages",
         );

@@ -7,6 +7,7 @@ use crate::capture::{self, OpenOptions, Opened};
 use crate::model::frame::{DebugInfo, ModuleStatus, Symbols};
 use crate::model::heap::{Family, HeapProfile, Sampling, Unbias};
 use crate::model::mapping::{AddressSpace, Mapping};
+use crate::model::memory::MemoryMap;
 use crate::model::timeline::Timeline;
 use crate::origin::{Notice, printable};
 use crate::symbolize::{RecordedModule, SymbolOptions, symbolize};
@@ -81,8 +82,8 @@ fn extent(report: &mut Examination, timeline: &Timeline) {
     let count = |has: &dyn Fn(&crate::model::snapshot::Snapshot) -> bool| snapshots.iter().filter(|s| has(s)).count();
     let parts = [
         ("heap dumps", count(&|s| s.heap.is_some())),
-        ("smaps", count(&|s| s.memory.as_ref().is_some_and(|memory| !memory.rollup))),
-        ("rollups", count(&|s| s.memory.as_ref().is_some_and(|memory| memory.rollup))),
+        ("smaps", count(&|s| s.memory.as_ref().is_some_and(MemoryMap::has_mappings))),
+        ("rollups", count(&|s| s.memory.as_ref().is_some_and(|memory| !memory.has_mappings()))),
         ("allocator statistics", count(&|s| s.stats.is_some())),
     ];
     let list: Vec<String> = parts.iter().filter(|(_, count)| *count > 0).map(|(name, count)| counted(*count, name)).collect();

@@ -6,7 +6,7 @@ use crate::input::pmap::Totals;
 use crate::input::smaps::{Field, NAMES, Record, Section};
 use crate::input::status::Status;
 use crate::model::ingest::mapping;
-use crate::model::memory::{Cgroup, GlibcHeap, MemoryMap, ProcessStatus, Residency, Vma};
+use crate::model::memory::{Cgroup, Detail, GlibcHeap, MemoryMap, ProcessStatus, Residency, Vma};
 use crate::units::Bytes;
 
 /// One smaps text. Mappings come out by address; one that is listed twice (the kernel drops its lock
@@ -15,7 +15,7 @@ pub fn smaps(section: &Section<'_>) -> MemoryMap {
     if section.is_rollup() {
         let mut total = Residency::default();
         section.records.iter().for_each(|record| add(&mut total, &residency(record)));
-        return MemoryMap { vmas: Vec::new(), total, rollup: true };
+        return MemoryMap { vmas: Vec::new(), total, detail: Detail::Rollup };
     }
     let mut vmas: Vec<Vma> = section.records.iter().map(vma).collect();
     let start = |vma: &Vma| vma.mapping.range.start;
@@ -29,7 +29,7 @@ pub fn smaps(section: &Section<'_>) -> MemoryMap {
     }
     let mut total = Residency::default();
     vmas.iter().for_each(|vma| add(&mut total, &vma.residency));
-    MemoryMap { vmas, total, rollup: false }
+    MemoryMap { vmas, total, detail: Detail::Mappings }
 }
 
 fn vma(record: &Record<'_>) -> Vma {
@@ -100,7 +100,7 @@ pub fn pmap(totals: &Totals) -> Option<MemoryMap> {
         anonymous: Bytes::from_kib(totals.anonymous_kib.unwrap_or(0)),
         ..Residency::default()
     };
-    Some(MemoryMap { vmas: Vec::new(), total, rollup: true })
+    Some(MemoryMap { vmas: Vec::new(), total, detail: Detail::Pmap })
 }
 
 /// `/proc/PID/status`.
