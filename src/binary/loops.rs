@@ -44,6 +44,8 @@ pub enum Ends {
 
 /// Instructions of a function that is looked at: longer ones are tables in code form.
 const MOST_INSTRUCTIONS: usize = 100_000;
+/// Loops inside each other that are followed.
+const MOST_DEEP: usize = 6;
 /// Instructions before a test or a step that are followed back to what it works on.
 const MOST_BACK: usize = 16;
 
@@ -211,23 +213,50 @@ impl Body {
             // Parts of a function may be out of order.
             _ => self.instructions.iter().position(|one| (one.ip()..one.next_ip()).contains(&call))?,
         };
-        let ahead = self.reached(&self.next[at], |_| true);
+        let mut passed = HashSet::default();
+        let ends = match self.circle(at, &passed) {
+            None => Ends::NoLoop,
+            Some(_) if self.counts_out(at, &mut passed) => Ends::Count,
+            Some(_) => Ends::Other,
+        };
+        Some(CallLoop { call, ends })
+    }
+
+    /// The outermost loop around an instruction that does not go through those `passed`.
+    fn circle(&self, at: usize, passed: &HashSet<usize, FxBuildHasher>) -> Option<HashSet<usize, FxBuildHasher>> {
+        let ahead = self.reached(&self.next[at], |one| !passed.contains(&one));
         if !ahead.contains(&at) {
-            return Some(CallLoop { call, ends: Ends::NoLoop });
+            return None;
         }
         let mut back: Vec<Vec<usize>> = vec![Vec::new(); self.instructions.len()];
-        for &from in &ahead {
+        for &from in ahead.iter().filter(|from| !passed.contains(*from)) {
             self.next[from].iter().for_each(|&to| back[to].push(from));
         }
         let mut turn: HashSet<usize, FxBuildHasher> = HashSet::default();
         let mut queue = vec![at];
         while let Some(one) = queue.pop() {
-            if ahead.contains(&one) && turn.insert(one) {
+            if ahead.contains(&one) && !passed.contains(&one) && turn.insert(one) {
                 queue.extend(&back[one]);
             }
         }
-        let counts = turn.iter().any(|&branch| self.is_count(branch, &turn, at));
-        Some(CallLoop { call, ends: if counts { Ends::Count } else { Ends::Other } })
+        Some(turn)
+    }
+
+    /// Whether every loop around an instruction has a way out that tests a count: the outermost, then what goes round without
+    /// that test, and so on inwards.
+    fn counts_out(&self, at: usize, passed: &mut HashSet<usize, FxBuildHasher>) -> bool {
+        let Some(turn) = self.circle(at, passed) else { return true };
+        if passed.len() >= MOST_DEEP {
+            return false;
+        }
+        let mut tests: Vec<usize> = turn.iter().copied().filter(|&branch| self.is_count(branch, &turn)).collect();
+        tests.sort_unstable();
+        tests.into_iter().any(|branch| {
+            passed.insert(branch);
+            let inwards = self.counts_out(at, passed);
+            passed.remove(&branch);
+            inwards
+        })
     }
 
     /// Everything reached from `starts` through instructions that `through` lets pass.
@@ -243,7 +272,7 @@ impl Body {
     }
 
     /// Whether an instruction is a way out of the loop, to a return, that tests a count.
-    fn is_count(&self, branch: usize, turn: &HashSet<usize, FxBuildHasher>, call: usize) -> bool {
+    fn is_count(&self, branch: usize, turn: &HashSet<usize, FxBuildHasher>) -> bool {
         let one = &self.instructions[branch];
         let of_signs = matches!(one.mnemonic(), Mnemonic::Jo | Mnemonic::Jno | Mnemonic::Js | Mnemonic::Jns | Mnemonic::Jp | Mnemonic::Jnp);
         if one.flow_control() != FlowControl::ConditionalBranch || of_signs {
@@ -259,7 +288,7 @@ impl Body {
         let immediate = test_one.op_count() > 1 && test_one.op1_kind() != OpKind::Register && test_one.op1_kind() != OpKind::Memory;
         let counts = |place: Option<Place>| {
             let value = place.and_then(|place| self.value(test, place));
-            value.is_some_and(|(place, _)| self.steps(place, turn, call))
+            value.is_some_and(|(place, _)| self.steps(place, turn, branch))
         };
         let stays = |place: Option<Place>| {
             let value = place.and_then(|place| self.value(test, place));
@@ -279,8 +308,8 @@ impl Body {
         }
     }
 
-    /// Whether a place changes by constant steps only in the loop, on every turn.
-    fn steps(&self, place: Place, turn: &HashSet<usize, FxBuildHasher>, call: usize) -> bool {
+    /// Whether a place changes by constant steps only in the loop, between any two tests.
+    fn steps(&self, place: Place, turn: &HashSet<usize, FxBuildHasher>, branch: usize) -> bool {
         if !place.survives_calls() || self.shared.contains(&place) {
             return false;
         }
@@ -290,7 +319,7 @@ impl Body {
             return false;
         }
         // A turn without a step would make the count one of something else: of failures, say.
-        !self.reached(&self.next[call], |at| at != call && turn.contains(&at) && !written.contains(&at)).contains(&call)
+        !self.reached(&self.next[branch], |at| at != branch && turn.contains(&at) && !written.contains(&at)).contains(&branch)
     }
 
     /// Instructions that ran straight before one, nearest first.
@@ -389,6 +418,18 @@ mod tests {
     }
 
     #[test]
+    fn loops_that_count_inside_each_other() {
+        // outer: mov ebx, 64; inner: call; dec ebx; jne inner; inc r12; cmp r12, 4000; jne outer; ret
+        let batches = [
+            &[0xbb, 64, 0, 0, 0][..],
+            &call(0x1005, 0x3000),
+            &[0xff, 0xcb, 0x75, 0xf7, 0x49, 0xff, 0xc4, 0x49, 0x81, 0xfc, 0xa0, 0x0f, 0, 0, 0x75, 0xe6, 0xc3],
+        ]
+        .concat();
+        assert_eq!(around(&batches), Ends::Count);
+    }
+
+    #[test]
     fn a_loop_that_is_told_to_stop_does_not_count() {
         // turn: call; cmp byte [rip+16], 0; je turn; ret
         let flag = [&call(0x1000, 0x3000)[..], &[0x80, 0x3d, 16, 0, 0, 0, 0, 0x74, 0xf2, 0xc3]].concat();
@@ -408,6 +449,14 @@ mod tests {
         // turn: xor ebx, ebx; inner: call; inc ebx; cmp ebx, 5; jne inner; jmp turn: the inner loop alone counts
         let inner = [&[0x31, 0xdb][..], &call(0x1002, 0x3000), &[0xff, 0xc3, 0x83, 0xfb, 5, 0x75, 0xf4, 0xeb, 0xf0, 0xc3]].concat();
         assert_eq!(around(&inner), Ends::Other);
+        // An endless loop in one that counts: mov r12d, 9; outer: call; cmp byte [rip+16], 0; je outer; dec r12d; jne outer; ret
+        let endless = [
+            &[0x41, 0xbc, 9, 0, 0, 0][..],
+            &call(0x1006, 0x3000),
+            &[0x80, 0x3d, 16, 0, 0, 0, 0, 0x74, 0xf2, 0x41, 0xff, 0xcc, 0x75, 0xed, 0xc3],
+        ]
+        .concat();
+        assert_eq!(around(&endless), Ends::Other);
         // turn: call; inc rbx; cmp rbx, r12; jae panic; test rax, rax; jne turn; ret; panic: call 0x2000; ud2: a bounds check
         let checked = [
             &call(0x1000, 0x3000)[..],
