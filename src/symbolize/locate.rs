@@ -19,6 +19,7 @@ use crate::binary::dwarf;
 use crate::binary::elf::ElfFile;
 use crate::model::frame::DebugFiles;
 use crate::origin::{Notice, printable};
+use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
@@ -105,15 +106,21 @@ pub(crate) struct Search<'a> {
     /// Index of the module that each `--binary` serves.
     assigned: Vec<Option<usize>>,
     notices: Vec<Notice>,
+    exhausted: Cell<bool>,
 }
 
 impl<'a> Search<'a> {
     pub fn new(options: &'a SymbolOptions) -> Self {
-        Search { options, assigned: vec![None; options.binaries.len()], notices: Vec::new() }
+        Search { options, assigned: vec![None; options.binaries.len()], notices: Vec::new(), exhausted: Cell::new(false) }
     }
 
     /// What was refused or not used, in order of discovery.
-    pub fn notices(self) -> Vec<Notice> {
+    pub fn notices(mut self) -> Vec<Notice> {
+        if self.exhausted.get() {
+            let message =
+                "binaries and debug files could not be opened, because this process may open no more files: raise its limit (`ulimit -n`)";
+            self.notices.push(Notice::new("", message.to_owned()));
+        }
         self.notices
     }
 
@@ -252,7 +259,7 @@ impl<'a> Search<'a> {
     }
 
     fn try_file(&mut self, path: &Path, module: &Module<'_>) -> Tried {
-        let file = match ElfFile::open(path) {
+        let file = match self.reach(path) {
             Ok(file) => file,
             Err(crate::binary::BinaryError::Io { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => return Tried::Nothing,
             Err(error) if self.options.binaries.iter().any(|argument| argument.path == path) => return Tried::Refused(error.to_string()),
@@ -352,7 +359,18 @@ impl<'a> Search<'a> {
         if dir.is_some_and(|dir| !stays_in(path, dir)) {
             return None;
         }
-        ElfFile::open(path).ok()
+        self.reach(path).ok()
+    }
+
+    /// Opens a file; where the process may open no more, that is remembered, to be said at the end.
+    fn reach(&self, path: &Path) -> Result<ElfFile, BinaryError> {
+        let exhausted = |error: &BinaryError| match error {
+            BinaryError::Io { source, .. } => {
+                [rustix::io::Errno::MFILE, rustix::io::Errno::NFILE].iter().any(|errno| source.raw_os_error() == Some(errno.raw_os_error()))
+            }
+            _ => false,
+        };
+        ElfFile::open(path).inspect_err(|error| self.exhausted.set(self.exhausted.get() || exhausted(error)))
     }
 
     fn alternate(&mut self, located: &Located, name: &[u8], id: Option<&BuildId>, candidate: &Candidate) -> Option<ElfFile> {

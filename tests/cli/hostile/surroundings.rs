@@ -201,6 +201,34 @@ fn twenty_thousand_files_and_few_descriptors() {
     assert!(String::from_utf8_lossy(&output.stdout).contains("20000 snapshots"), "{}", String::from_utf8_lossy(&output.stdout));
 }
 
+/// A file that cannot be opened for want of descriptors is not said to be missing.
+#[test]
+fn binaries_that_cannot_be_opened_for_want_of_descriptors_are_said() {
+    let folder = tempfile::tempdir().expect("a temporary directory");
+    let dump = folder.path().join("1763650000123.heap");
+    let stack = "  t*: 9: 9000 [0: 0]\n";
+    let text = format!(
+        "heap_v2/1\n{stack}@ 0x401005 0x601005\n{stack}\nMAPPED_LIBRARIES:\n401000-402000 r-xp 00001000 08:01 7 /srv/one\n601000-602000 r-xp 00001000 08:01 8 /srv/two\n"
+    );
+    fs::write(&dump, text).expect("writable");
+    // Both fit where they are mapped, and stay open.
+    fs::write(folder.path().join("a.c"), "void f(void) {}\nvoid _start(void) { for (;;) f(); }\n").expect("writable");
+    for (name, base) in [("one", "0x400000"), ("two", "0x600000")] {
+        let place = format!("-Wl,-Ttext-segment={base}");
+        let status = Command::new("cc").args(["-g", "-static", "-nostdlib", &place, "-o", name, "a.c"]).current_dir(&folder).status();
+        assert!(status.is_ok_and(|status| status.success()), "cc links a small program");
+    }
+    let shell = "ulimit -n 4 && exec \"$0\" top --no-cache \"$1\" --binary one=\"$2\" --binary two=\"$3\"";
+    let output = Command::new("sh")
+        .args(["-c", shell, env!("CARGO_BIN_EXE_heaptriage")])
+        .args([dump, folder.path().join("one"), folder.path().join("two")])
+        .output()
+        .expect("runs");
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(0), "{said}");
+    assert!(said.contains("ulimit -n"), "{said}");
+}
+
 #[test]
 fn a_reader_that_goes_away_is_no_error() {
     for call in CALLS.iter().filter(|call| calls().iter().any(|known| known.command == call.command)) {
