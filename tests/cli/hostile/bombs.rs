@@ -7,7 +7,8 @@ use std::io::Write;
 use std::path::Path;
 
 fn report(file: &Path, memory: Option<u64>) -> Ran {
-    Run::new([std::ffi::OsStr::new("report"), file.as_os_str()], memory).go()
+    let size = file.metadata().expect("written").len() as usize;
+    Run::new([std::ffi::OsStr::new("report"), file.as_os_str()], memory).size(size).go()
 }
 
 /// zstd's own run-length blocks: four bytes for 128 KiB.

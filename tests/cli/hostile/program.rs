@@ -60,6 +60,12 @@ impl Run {
         self
     }
 
+    /// Of a large input a build without optimization reads some ten megabytes a second, beside others.
+    pub fn size(mut self, bytes: usize) -> Self {
+        self.longest = LONGEST + Duration::from_millis(bytes as u64 / 4096);
+        self
+    }
+
     pub fn go(mut self) -> Ran {
         let stdin = if self.input.is_some() { Stdio::piped() } else { Stdio::null() };
         let mut child =
