@@ -182,18 +182,17 @@ fn no_growth(seen: Seen<'_>) -> Option<String> {
     })
 }
 
+impl Gate {
+    /// Not judged yet, about these suspects.
+    fn open(id: &'static str, label: String, suspects: &[usize]) -> Gate {
+        let suspects = suspects.to_vec();
+        Gate { id, label, limit: None, per: None, observed: None, state: State::NotJudged, message: String::new(), suspects }
+    }
+}
+
 fn growth(seen: Seen<'_>, counted: &[usize], limit: f64) -> Gate {
     let label = format!("--max-growth {}", iec(limit));
-    let gate = Gate {
-        id: "max_growth",
-        label,
-        limit: Some(limit),
-        per: None,
-        observed: None,
-        state: State::NotJudged,
-        message: String::new(),
-        suspects: counted.to_vec(),
-    };
+    let gate = Gate { limit: Some(limit), ..Gate::open("max_growth", label, counted) };
     if let Some(message) = no_growth(seen) {
         return Gate { message, ..gate };
     }
@@ -209,16 +208,7 @@ fn growth(seen: Seen<'_>, counted: &[usize], limit: f64) -> Gate {
 
 fn rate(seen: Seen<'_>, counted: &[usize], limit: &RateLimit) -> Gate {
     let label = format!("--max-rate {}/{}", iec(limit.bytes), limit.per);
-    let gate = Gate {
-        id: "max_rate",
-        label,
-        limit: Some(limit.bytes),
-        per: Some(limit.per.clone()),
-        observed: None,
-        state: State::NotJudged,
-        message: String::new(),
-        suspects: counted.to_vec(),
-    };
+    let gate = Gate { limit: Some(limit.bytes), per: Some(limit.per.clone()), ..Gate::open("max_rate", label, counted) };
     if let Some(message) = no_growth(seen) {
         return Gate { message, ..gate };
     }
@@ -246,14 +236,9 @@ fn rate(seen: Seen<'_>, counted: &[usize], limit: &RateLimit) -> Gate {
 
 fn rss(seen: Seen<'_>, limit: f64) -> Gate {
     let gate = Gate {
-        id: "max_rss",
-        label: format!("--max-rss {}", iec(limit)),
         limit: Some(limit),
-        per: None,
-        observed: None,
-        state: State::NotJudged,
         message: "the capture has neither smaps nor status: RSS is not known".to_owned(),
-        suspects: Vec::new(),
+        ..Gate::open("max_rss", format!("--max-rss {}", iec(limit)), &[])
     };
     let Some((at, &highest)) = seen.rss.iter().enumerate().rev().max_by_key(|(_, bytes)| **bytes) else { return gate };
     let bytes = highest as f64;
@@ -269,16 +254,7 @@ fn new_suspects(seen: Seen<'_>, counted: &[usize]) -> Gate {
     // Growth whose interval holds zero may be noise.
     let new: Vec<usize> = counted.iter().copied().filter(|&i| seen.suspects[i].growth.low > 0.0).collect();
     let label = "--baseline: no new suspects".to_owned();
-    let gate = Gate {
-        id: "new_suspects",
-        label,
-        limit: None,
-        per: None,
-        observed: None,
-        state: State::NotJudged,
-        message: String::new(),
-        suspects: new.clone(),
-    };
+    let gate = Gate::open("new_suspects", label, &new);
     if let Some(message) = no_growth(seen) {
         return Gate { message, ..gate };
     }
@@ -299,16 +275,7 @@ fn leaks(seen: Seen<'_>, counted: &[usize]) -> Gate {
     let leaks: Vec<usize> =
         counted.iter().copied().filter(|&i| seen.suspects[i].kind.is_leak() && seen.suspects[i].confidence >= Confidence::Medium).collect();
     let label = "no leak of medium or high confidence".to_owned();
-    let gate = Gate {
-        id: "leaks",
-        label,
-        limit: None,
-        per: None,
-        observed: None,
-        state: State::NotJudged,
-        message: String::new(),
-        suspects: leaks.clone(),
-    };
+    let gate = Gate::open("leaks", label, &leaks);
     if let Some(message) = no_growth(seen) {
         return Gate { message, ..gate };
     }
