@@ -150,8 +150,21 @@ impl Judged {
         self.course.best_trend().is_some_and(|trend| pool_margin(trend) >= POOL_EXCLUDED)
     }
 
+    /// Whether it grew in each of several intervals, and nothing but more of them is wanting to tell its course.
+    pub fn wants_only_snapshots(&self) -> bool {
+        let resolved = self.delta.samples >= RESOLVED_SAMPLES || self.delta.bytes >= RESOLVED_BYTES;
+        let course = &self.course;
+        matches!(self.call, Call::Open(_))
+            && resolved
+            && (2..LEAST_INTERVALS).contains(&course.intervals)
+            && course.rises == course.intervals
+    }
+
     /// What keeps its confidence from being high, where it is the growth itself.
     pub fn doubt(&self) -> Option<String> {
+        if self.course.intervals < LEAST_INTERVALS {
+            return Some(few_snapshots(&self.course));
+        }
         let margin = self.course.best_trend().map_or(0.0, pool_margin);
         if let Some(pool) = self.pool {
             return Some(format!("it is {}, and may still be filling", pool.cleared()));
@@ -321,7 +334,7 @@ fn call(judged: &Judged, critical: f64, moved: Option<String>, setting: &Setting
         return Call::Cleared(VerdictKind::Steady, format!("the bytes moved here from {from}: nothing grew"));
     }
     if course.intervals < LEAST_INTERVALS {
-        return Call::Open(format!("{} snapshots show growth, not its course; take {} or more", course.intervals + 1, LEAST_INTERVALS + 1));
+        return Call::Open(few_snapshots(course));
     }
     if judged.is_arena() {
         return arena_call(judged, setting);
@@ -469,6 +482,10 @@ fn materiality(all: &mut [Judged], rise: f64, floor: f64) {
             _ => {}
         }
     }
+}
+
+fn few_snapshots(course: &Course) -> String {
+    format!("{} snapshots show growth, not its course; take {} or more", course.intervals + 1, LEAST_INTERVALS + 1)
 }
 
 /// Whether there are samples enough for high confidence, or few large objects that are counted nearly exactly.

@@ -42,6 +42,8 @@ const SIBLINGS: usize = 8;
 const MOST_ASKED: usize = 32;
 /// Stacks of a group that the binaries are asked about, heaviest growth first.
 const MOST_STACKS: usize = 64;
+/// Share of a growth in stacks of which the binary shows where they are lost.
+const LOST: f64 = 0.8;
 /// Share of a growth, in sampled objects, that threads of the first dump must have grown by to be its threads.
 const STAYED: f64 = 0.8;
 /// Share of the growth of RSS from which a growth in chunks goes as RSS does.
@@ -181,6 +183,11 @@ pub fn triage_with(
         if let Some(driver) = driver.as_ref().filter(|_| view.may_be_a_load(&judged[i], explanation(i))) {
             judged[i].call = Call::Open(load_in_progress(driver));
             judged[i].driver = Some(driver.clone());
+        }
+    }
+    for &i in &asked {
+        if judged[i].wants_only_snapshots() && explanation(i).is_some_and(is_lost) {
+            judged[i].call = Call::Suspect(VerdictKind::Leak, Confidence::Medium);
         }
     }
     let found = judged.iter().enumerate().filter_map(|(i, j)| Some((i, view.suspect(j, explanation(i))?)));
@@ -696,6 +703,11 @@ fn dumps_of(series: &HeapSeries) -> String {
         2 => "both dumps".to_owned(),
         n => format!("{n} dumps"),
     }
+}
+
+/// Whether the binary shows where what grows is lost: then a few snapshots that all grew are enough to call it a leak.
+fn is_lost(found: &Explanation) -> bool {
+    found.covered >= LOST && found.sites.iter().any(|site| site.explains)
 }
 
 /// What a loop that counts says of the growth it drives.
