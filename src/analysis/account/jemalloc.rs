@@ -29,6 +29,8 @@ pub(super) struct Jemalloc {
     estimate: Option<Interval>,
     /// Where the estimate is from.
     source: String,
+    /// The snapshot has no dump: the estimate is that of its neighbours.
+    of_other_dumps: bool,
     /// What sampling added to `allocated`.
     overhead: u64,
     /// Estimate over live.
@@ -59,7 +61,8 @@ impl Jemalloc {
             None => "estimates of the dumps before and after".to_owned(),
         };
         let Some(stats) = snapshot.stats.as_ref() else {
-            return Jemalloc { estimate, source, ..Jemalloc::default() };
+            let of_other_dumps = snapshot.heap.is_none();
+            return Jemalloc { estimate, source, of_other_dumps, ..Jemalloc::default() };
         };
         let numbers = stats.version_numbers().or_else(|| parse_version(version?));
         let promotion = profiled.and_then(|profiled| profiled.small).map(|small| promoted(small, stats, numbers)).unwrap_or_default();
@@ -69,7 +72,7 @@ impl Jemalloc {
             .zip(estimate.filter(|_| snapshot.heap.as_ref().is_some_and(|heap| !heap.is_partial())))
             .filter(|(counted, _)| counted.live > 0)
             .map(|(counted, estimate)| estimate.per(counted.live as f64));
-        Jemalloc { overhead: promotion.overhead, counted, estimate, source, coverage }
+        Jemalloc { overhead: promotion.overhead, counted, estimate, source, of_other_dumps: false, coverage }
     }
 
     /// Splits what smaps measured.
@@ -154,8 +157,13 @@ impl Jemalloc {
     /// Only the profile says what is in use.
     fn without_statistics(&self, measured: i64, confidence: Confidence, account: &mut Account) {
         let live = self.estimate.map_or(0, |estimate| estimate.estimate.round() as i64);
+        // Of another instant, it is bounded by what is resident at this one: a program that starts has not yet what its first dump has.
+        let (live, source) = match self.of_other_dumps && live > measured {
+            true => (measured.max(0), format!("{}, at most what is resident", self.source)),
+            false => (live, self.source.clone()),
+        };
         if self.estimate.is_some() {
-            account.add(RowKind::Live, "live heap", live, Basis::Estimated, confidence, &self.source);
+            account.add(RowKind::Live, "live heap", live, Basis::Estimated, confidence, &source);
         }
         let rest = measured.saturating_sub(live);
         if rest < 0 {
