@@ -192,3 +192,25 @@ fn totals_of_other_tools_are_named() {
     assert!(cgroup.contains("RSS not recorded") && cgroup.contains("cgroup uses 40.0 MiB of 64.0 MiB\n"), "{cgroup}");
     assert!(cgroup.contains("how much of the process is resident is not among the inputs"), "{cgroup}");
 }
+
+/// Before the first dump nothing counts the live heap: what the dumps say later bounds it, and so does what was resident.
+#[test]
+fn a_live_heap_before_the_first_dump_is_at_most_what_was_resident() {
+    let segments = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/captures/segments");
+    let folder = tempfile::tempdir().unwrap();
+    for (at, time) in [1795219454001i64, 1795219480765, 1795219485105, 1795219489769, 1795219494065].into_iter().enumerate() {
+        let parts: &[&str] = if at == 0 { &["smaps"] } else { &["smaps", "heap"] };
+        for part in parts {
+            let name = format!("{time}.{part}.gz");
+            // The first stands close before the dumps: they span most of the time.
+            let to = if at == 0 { format!("1795219476000.{part}.gz") } else { name.clone() };
+            std::fs::copy(segments.join(name), folder.path().join(to)).unwrap();
+        }
+    }
+    let json: serde_json::Value = serde_json::from_str(&text(&["--json"], folder.path())).unwrap();
+    let rows = json["ledger"]["rows"].as_array().unwrap();
+    let first = |kind: &str| rows.iter().find(|row| row["kind"] == kind).and_then(|row| row["bytes"][0].as_i64());
+    let live = first("live").unwrap();
+    assert!(live > 0 && live <= json["ledger"]["rss"]["bytes"][0].as_i64().unwrap(), "{json}");
+    assert_eq!(first("untouched").unwrap_or(0), 0, "nothing counted is missing from what was resident: {json}");
+}
