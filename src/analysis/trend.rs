@@ -322,9 +322,9 @@ fn r_squared(x: &[f64], y: &[f64]) -> f64 {
     if xx > 0.0 && yy > 0.0 { (xy * xy / (xx * yy)).min(1.0) } else { 0.0 }
 }
 
-/// Most points of a series that the quadratic tests look at; longer ones are thinned evenly (1,000 points have half a
-/// million pairs).
-const MOST_POINTS: usize = 1_000;
+/// Most points of a series that the quadratic tests look at; longer ones are thinned evenly, and their intervals are those of
+/// so many points (500 have an eighth of a million pairs).
+const MOST_POINTS: usize = 500;
 
 fn thinned<'a>(values: &'a [f64]) -> impl Iterator<Item = f64> + 'a {
     let n = values.len();
@@ -347,15 +347,16 @@ pub fn theil_sen(x: &[f64], y: &[f64]) -> Interval {
     if slopes.is_empty() {
         return Interval::default();
     }
+    // Sorted, not selected: the slopes from one point on are runs in order, of which this sort makes use (selecting four ranks
+    // took three times as long).
+    slopes.sort_by(f64::total_cmp);
     let m = slopes.len();
+    let median = if m % 2 == 1 { slopes[m / 2] } else { (slopes[m / 2 - 1] + slopes[m / 2]) / 2.0 };
     let nf = n as f64;
     let c = Z95 * (nf * (nf - 1.0) * (2.0 * nf + 5.0) / 18.0).sqrt();
     let low = (((m as f64 - c) / 2.0).floor().max(0.0)) as usize;
     let high = (((m as f64 + c) / 2.0).ceil() as usize).min(m - 1);
-    // Selected, not sorted: a sixth of the time of a report on 1,000 dumps was sorting half a million slopes a group.
-    let mut at = |rank: usize| *slopes.select_nth_unstable_by(rank, f64::total_cmp).1;
-    let median = if m % 2 == 1 { at(m / 2) } else { (at(m / 2 - 1) + at(m / 2)) / 2.0 };
-    Interval { estimate: median, low: at(low.min(m - 1)), high: at(high) }
+    Interval { estimate: median, low: slopes[low.min(m - 1)], high: slopes[high] }
 }
 
 /// One-sided p-value of an upward trend (Mann 1945, Kendall 1970): exact without ties up to 30 points, else the
