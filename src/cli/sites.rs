@@ -97,7 +97,10 @@ fn notes(graph: &Graph<'_>, sources: Option<&BinarySources>) -> Vec<String> {
         notes.push("This is a C++ binary: skipped drops are looked for in Rust code only.".to_owned());
     } else if facts.rust_units > 0 {
         match sources {
-            Some(sources) if facts.level >= Level::Lines => notes.extend(sources.notes()),
+            Some(sources) if facts.level >= Level::Lines => {
+                notes.extend(sources.notes());
+                notes.extend(sources.remark());
+            }
             Some(_) => notes.push("Sources were not used: line tables do not say where functions are declared; rebuild with debug = 2.".to_owned()),
             None => notes.push(
                 "In optimised code forget, leak, into_raw and ManuallyDrop leave no trace: pass the sources with --source-root to see those."

@@ -5,7 +5,7 @@
 //! paths with `..` are refused, and so is whatever leads outside through a link.
 
 use crate::analysis::finding::FrameView;
-use crate::analysis::sites::source::{SourceText, is_of_binary, lines_of_interest};
+use crate::analysis::sites::source::{SourceText, lines_of_interest, standing_functions};
 use crate::binary::facts::FileLines;
 use crate::binary::types::TypeTable;
 use crate::model::frame::Role;
@@ -22,6 +22,8 @@ const AROUND: u32 = 1;
 const MOST_BYTES: u64 = 4 << 20;
 /// Bytes of source text that are kept for one binary.
 const MOST_TEXT: usize = 256 << 20;
+/// Functions on the right line for each on a wrong one, from which on a file that is newer than the binary is what was built.
+const SURE: usize = 10;
 /// Characters shown of a line.
 const MOST_COLUMNS: usize = 120;
 
@@ -30,7 +32,7 @@ const MOST_COLUMNS: usize = 120;
 #[command(next_help_heading = "Sources")]
 pub struct SourceArgs {
     /// Look below DIR for the sources: for the lines of owners, for calls that skip a destructor. Places in SARIF are relative
-    /// to it. A file that is newer than the binary is not used.
+    /// to it. A file that is not what was built, as the lines of its functions tell, is not used.
     #[arg(long, value_name = "DIR")]
     source_root: Vec<PathBuf>,
     /// Take what the debug information calls FROM as TO, which is relative to a --source-root (or absolute, below one).
@@ -90,8 +92,10 @@ pub struct BinarySources {
     pub lines: Vec<FileLines>,
     /// Files that were looked at.
     pub read: usize,
-    /// Files that are newer than the binary.
+    /// Files that are newer than the binary, with functions on other lines, and not used.
     pub newer: usize,
+    /// Files that are newer than the binary and used, since their functions stand where the debug information says.
+    pub undated: usize,
     /// Files whose functions do not stand where the debug information says.
     pub different: usize,
 }
@@ -113,6 +117,14 @@ impl BinarySources {
             ));
         }
         notes
+    }
+
+    /// What was used though its time speaks against it.
+    pub fn remark(&self) -> Option<String> {
+        (self.undated > 0).then(|| {
+            let file = files(self.undated);
+            format!("Sources: {file} newer than the binary, used because the functions stand where the debug info says.")
+        })
     }
 }
 
@@ -142,15 +154,20 @@ impl SourceArgs {
             if real.extension().is_none_or(|extension| extension != "rs") {
                 continue;
             }
-            let changed = std::fs::metadata(&real).and_then(|metadata| metadata.modified()).ok();
-            if changed.zip(built).is_none_or(|(changed, built)| changed > built) {
-                found.newer += 1;
-                continue;
-            }
             let Some(text) = read_text(&real).filter(|text| bytes + text.len() <= MOST_TEXT) else { continue };
-            if !is_of_binary(types, index, &text) {
+            let (right, wrong) = standing_functions(types, index, &text);
+            if right <= wrong {
                 found.different += 1;
                 continue;
+            }
+            // Copies and checkouts have any time: then the lines decide, and nearly all must agree.
+            let changed = std::fs::metadata(&real).and_then(|metadata| metadata.modified()).ok();
+            if changed.zip(built).is_none_or(|(changed, built)| changed > built) {
+                if right < SURE * wrong {
+                    found.newer += 1;
+                    continue;
+                }
+                found.undated += 1;
             }
             found.read += 1;
             bytes += text.len();

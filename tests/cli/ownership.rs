@@ -127,11 +127,19 @@ fn other_sources_are_not_used() {
     let past = std::time::SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(1_000_000_000);
     let set = |time| std::fs::File::options().write(true).open(&file).unwrap().set_modified(time).unwrap();
     let sites = || stdout(&["sites", binary.to_str().unwrap(), "--source-root", dir.path().join("repo").to_str().unwrap()]);
-    set(std::time::SystemTime::now() + std::time::Duration::from_secs(3600));
-    assert!(sites().contains("1 file newer than the binary"), "{}", sites());
-    assert!(!sites().contains("lost::Sketch::publish"));
+    let future = std::time::SystemTime::now() + std::time::Duration::from_secs(3600);
     set(past);
+    assert!(sites().contains("lost::Sketch::publish") && !sites().contains("newer"), "{}", sites());
+    // A copy has any time: what stands where it stood is what was built.
+    set(future);
     assert!(sites().contains("lost::Sketch::publish"), "{}", sites());
+    assert!(sites().contains("1 file newer than the binary, used because"), "{}", sites());
+    // Edited after the build: the last functions moved.
+    let middle = text.match_indices("\n#[inline(never)]").nth(12).expect("functions").0;
+    std::fs::write(&file, format!("{}\n\n{}", &text[..middle], &text[middle..])).unwrap();
+    set(future);
+    assert!(sites().contains("1 file newer than the binary and not used"), "{}", sites());
+    assert!(!sites().contains("lost::Sketch::publish"));
     std::fs::write(&file, format!("\n\n\n{text}")).unwrap();
     set(past);
     assert!(sites().contains("functions stand on other lines"), "{}", sites());

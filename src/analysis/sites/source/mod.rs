@@ -55,9 +55,9 @@ pub fn lines_of_interest(text: &str) -> Vec<(u32, u32)> {
     found
 }
 
-/// Whether a text is what the binary was built from, as far as its functions tell: most stand on the lines that the debug
-/// information gives them. Functions that macros made are left out: their line is the macro's.
-pub fn is_of_binary(types: &TypeTable, file: u32, text: &str) -> bool {
+/// How many functions of a text stand on the lines that the debug information gives them, and how many do not: whether it is
+/// what the binary was built from. Functions that macros made are left out: their line is the macro's.
+pub fn standing_functions(types: &TypeTable, file: u32, text: &str) -> (usize, usize) {
     let tokens = Tokens::new(text);
     let items = Items::read(&tokens);
     let (mut right, mut wrong) = (0usize, 0usize);
@@ -73,7 +73,7 @@ pub fn is_of_binary(types: &TypeTable, file: u32, text: &str) -> bool {
             wrong += usize::from(!here);
         }
     }
-    right > wrong
+    (right, wrong)
 }
 
 /// A word of the catalogue with something in parentheses behind it.
