@@ -178,6 +178,34 @@ fn two_dumps_are_a_suspicion_with_low_confidence() {
     assert!(missing.iter().any(|m| m["fact"] == "more snapshots"));
 }
 
+/// Few dumps show no course: they are enough where the binary shows what each of them lost, and nowhere else.
+#[test]
+fn a_few_dumps_are_a_leak_where_the_binary_shows_the_loss() {
+    let of = |capture: &str| {
+        let mut dumps: Vec<PathBuf> = std::fs::read_dir(root().join(capture))
+            .expect("fixture")
+            .filter_map(|entry| Some(entry.ok()?.path()))
+            .filter(|path| path.to_string_lossy().ends_with(".heap.gz"))
+            .collect();
+        dumps.sort();
+        let output = Command::new(env!("CARGO_BIN_EXE_heaptriage"))
+            .args(["report", "--no-cache", "--json", "--binary"])
+            .arg(root().join("bin/quarryd"))
+            .args([&dumps[0], &dumps[4], &dumps[9]])
+            .output()
+            .expect("the built program runs");
+        serde_json::from_slice::<Value>(&output.stdout).expect("JSON")
+    };
+    let shown = of("segments");
+    assert_eq!((&shown["verdict"]["kind"], &shown["verdict"]["confidence"]), (&"leak".into(), &"medium".into()), "{shown}");
+    let suspect = &shown["suspects"][0];
+    assert_eq!(suspect["sites"].as_array().map(Vec::len), Some(1));
+    let doubt = "the confidence is medium, not high: 3 snapshots show growth, not its course";
+    assert!(suspect["evidence"].as_array().expect("evidence").iter().any(|e| e["claim"].as_str().unwrap().starts_with(doubt)), "{suspect}");
+    let grown = of("catalog");
+    assert_eq!((&grown["verdict"]["kind"], &grown["verdict"]["confidence"]), (&"growth".into(), &"low".into()), "{grown}");
+}
+
 #[test]
 fn the_text_report_leads_with_the_conclusion_and_stays_short() {
     let output = Command::new(env!("CARGO_BIN_EXE_heaptriage"))
