@@ -237,18 +237,9 @@ mod tests {
     fn symbols(frames: &[(&str, Option<&str>)]) -> Symbols {
         let mut symbols = Symbols::default();
         for (function, file) in frames {
-            let frame = Frame {
-                function: symbols.names.intern(function),
-                linkage: None,
-                file: file.map(|file| symbols.names.intern(file)),
-                line: None,
-                module: None,
-                svma: None,
-                inlined: false,
-                role: role_of(function, *file, Some("/srv/app")),
-                unresolved: None,
-            };
-            symbols.push([frame]);
+            let (name, path) = (symbols.names.intern(function), file.map(|file| symbols.names.intern(file)));
+            let role = role_of(function, *file, Some("/srv/app"));
+            symbols.push([Frame { file: path, ..Frame::named(name, role) }]);
         }
         symbols
     }

@@ -169,18 +169,7 @@ mod tests {
         let mut symbols = Symbols::default();
         for file in files {
             let (function, file) = (symbols.names.intern("f"), Some(symbols.names.intern(file)));
-            let frame = Frame {
-                function,
-                linkage: None,
-                file,
-                line: None,
-                module: None,
-                svma: None,
-                inlined: false,
-                role: Role::User,
-                unresolved: None,
-            };
-            symbols.push([frame]);
+            symbols.push([Frame { file, ..Frame::named(function, Role::User) }]);
         }
         symbols
     }

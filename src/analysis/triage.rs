@@ -433,7 +433,7 @@ impl View<'_> {
             keywords.extend(found.keywords.iter().map(|&k| k.to_owned()));
         }
         // Growth shows that it is kept; only its meaning tells data that is being loaded from entries that were forgotten.
-        let reachable = pattern.as_ref().is_some_and(|(id, found)| REACHABLE.contains(id) && found.weight != detect::BINARY);
+        let reachable = is_reachable(pattern.as_ref());
         if reachable && confidence == Confidence::High {
             confidence = Confidence::Medium;
             let claim = "a structure that the program can reach holds it, and growth alone cannot show that its entries are needed no more: \
@@ -510,10 +510,7 @@ impl View<'_> {
     fn may_be_a_load(&self, judged: &Judged, explanation: Option<&Explanation>) -> bool {
         let by_growth = matches!(judged.call, Call::Suspect(VerdictKind::Leak, _));
         let shown = explanation.is_some_and(|found| found.pattern.is_some() || !found.cycle.is_empty());
-        by_growth
-            && !shown
-            && self.pattern(judged, explanation).is_some_and(|(id, found)| REACHABLE.contains(&id) && found.weight != detect::BINARY)
-            && self.threads_stayed(judged)
+        by_growth && !shown && is_reachable(self.pattern(judged, explanation).as_ref()) && self.threads_stayed(judged)
     }
 
     /// Whether threads that the first dump lists hold what grew; true where dumps list no threads.
@@ -705,6 +702,11 @@ fn dumps_of(series: &HeapSeries) -> String {
     }
 }
 
+/// Whether a structure that the program can reach is seen to hold it, and not by what the binary says of losses.
+fn is_reachable(pattern: Option<&(&'static str, detect::Match)>) -> bool {
+    pattern.is_some_and(|(id, found)| REACHABLE.contains(id) && found.weight != detect::BINARY)
+}
+
 /// Whether the binary shows where what grows is lost: then a few snapshots that all grew are enough to call it a leak.
 fn is_lost(found: &Explanation) -> bool {
     found.covered >= LOST && found.sites.iter().any(|site| site.explains)
@@ -870,6 +872,19 @@ pub(crate) const LIVE_ROWS: [RowKind; 3] = [RowKind::Live, RowKind::SamplingOver
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_no_structure_is_seen_to_hold_is_not_reachable() {
+        let found = |id, weight| {
+            let found = detect::Match { weight, evidence: vec![], remedy: String::new(), refuted_by: String::new(), keywords: vec![] };
+            is_reachable(Some(&(id, found)))
+        };
+        assert!(found("unbounded_map", 1));
+        assert!(!found("unbounded_map", detect::BINARY), "the binary shows a loss");
+        assert!(!found("c_allocation", 1) && !found("mem_forget", 2));
+        // A leak in a loop that counts, of which nothing else is known, stays one.
+        assert!(!is_reachable(None));
+    }
 
     #[test]
     fn units_of_work_are_said_in_the_singular() {

@@ -225,17 +225,7 @@ mod tests {
         for stack in 0..levels[0].len() {
             let id = timeline.stacks.intern(&[ReturnAddress::new(16 * (stack as u64 + 1))]);
             let function = symbols.names.intern(&format!("app::f{}", id.0));
-            symbols.push([Frame {
-                function,
-                linkage: None,
-                file: None,
-                line: None,
-                module: None,
-                svma: None,
-                inlined: false,
-                role: Role::User,
-                unresolved: None,
-            }]);
+            symbols.push([Frame::named(function, Role::User)]);
         }
         let ids: Vec<_> = timeline.stacks.ids().collect();
         for (n, bytes) in levels.iter().enumerate() {

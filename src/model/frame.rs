@@ -125,6 +125,14 @@ pub struct Frame {
     pub unresolved: Option<Unresolved>,
 }
 
+impl Frame {
+    /// A frame of which nothing but its name is known, and whose code it is.
+    pub fn named(function: NameId, role: Role) -> Self {
+        let (linkage, file, line, module, svma) = (None, None, None, None, None);
+        Frame { function, linkage, file, line, module, svma, inlined: false, role, unresolved: None }
+    }
+}
+
 /// How much a module's file tells.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum DebugInfo {
