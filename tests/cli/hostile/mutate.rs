@@ -1,5 +1,7 @@
 //! Mutations of sound inputs, from a small generator of its own: the same ones in every run.
 
+use std::io::Read;
+
 /// A generator of numbers that look random (xorshift64*), the same in every run.
 #[derive(Clone, Debug)]
 pub struct Random(u64);
@@ -26,6 +28,21 @@ impl Random {
     pub fn pick<'a, T>(&mut self, from: &'a [T]) -> &'a T {
         &from[self.below(from.len())]
     }
+}
+
+/// What is in a file: most fixtures are compressed, and a flipped bit of those rarely reaches the parser behind.
+pub fn plain(bytes: &[u8]) -> Vec<u8> {
+    let mut content = Vec::new();
+    let read = if bytes.starts_with(b"\x1f\x8b") {
+        flate2::read::MultiGzDecoder::new(bytes).read_to_end(&mut content)
+    } else if bytes.starts_with(b"\x28\xb5\x2f\xfd") {
+        let mut decoder = ruzstd::decoding::StreamingDecoder::new(bytes).expect("a fixture is whole");
+        decoder.read_to_end(&mut content)
+    } else {
+        return bytes.to_vec();
+    };
+    read.expect("a fixture is whole");
+    content
 }
 
 /// Numbers that overflow something.

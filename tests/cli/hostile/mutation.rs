@@ -1,7 +1,7 @@
 //! Every fixture, mutated, through every command of the whole program.
 
-use super::entry_points::fixtures;
-use super::mutate::{MUTATIONS, Random, mutate};
+use super::entry_points::{fixtures, kind};
+use super::mutate::{MUTATIONS, Random, mutate, plain};
 use super::program::{Run, calls};
 use super::thorough;
 use std::collections::HashMap;
@@ -37,15 +37,18 @@ fn mutated_fixtures_end_well() {
         let calls = if *like == 0 || thorough() { &calls[..] } else { std::slice::from_ref(&calls[turn % calls.len()]) };
         *like += 1;
         let bytes = std::fs::read(&path).expect("fixtures are readable");
+        let content = plain(&bytes);
         let name = path.file_name().expect("a file").to_string_lossy().into_owned();
         let mut random = Random::of(&name);
         for call in calls {
             let mutation = *random.pick(&MUTATIONS);
-            let mutated = mutate(&bytes, mutation, &mut random);
+            // One in four as it is in the file, compressed or not; the others behind that.
+            let (part, input) = if random.below(4) == 0 { ("the file", &bytes) } else { ("its content", &content) };
+            let mutated = mutate(input, mutation, &mut random);
             let file = folder.path().join("mutated.heap");
             std::fs::write(&file, &mutated).expect("writable");
             let ran = Run::new(call.args(&file, &base), memory(mutated.len() + base_size)).go();
-            let what = format!("{} {:?} on {name} after {mutation:?}", call.command, call.args);
+            let what = format!("{} {:?} on {name} after {mutation:?} of {part}", call.command, call.args);
             ran.is_sound(&what, call.codes);
             if ran.code == Some(2) && !call.args.contains(&"BASE") {
                 // A sound input of another kind is no error of that file: then what is missing is named.
@@ -54,14 +57,6 @@ fn mutated_fixtures_end_well() {
             }
         }
     }
-}
-
-/// The folder of the fixtures that a file belongs to, with what follows the stem of its name: `captures heap.gz`.
-fn kind(path: &Path) -> String {
-    let below = path.strip_prefix(Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures")).expect("a fixture");
-    let folder = below.iter().next().expect("a folder").to_string_lossy();
-    let name = path.file_name().expect("a file").to_string_lossy();
-    format!("{folder} {}", name.split_once('.').map_or(&*name, |(_, kind)| kind))
 }
 
 /// A dump cut at each of many places: it is used, and said to be cut, or refused by name.
