@@ -267,7 +267,7 @@ fn suppressions(bytes: &[u8]) {
 /// Names as linkers write them: demangled, bounded in length, without what would harm a terminal.
 fn names(bytes: &[u8]) {
     let Ok(linkage) = std::str::from_utf8(bytes) else { return };
-    let name = heaptriage::binary::names::demangle(linkage);
+    let name = heaptriage::names::demangle(linkage);
     assert!(name.len() <= 64 << 10, "{} bytes", name.len());
     let normal = heaptriage::model::role::normalize(&name);
     let _ = heaptriage::model::role::role_of(&normal, None, None);

@@ -18,6 +18,7 @@ pub mod capture;
 pub mod fleet;
 pub mod input;
 pub mod model;
+pub mod names;
 pub mod origin;
 pub mod pprof_proto;
 pub mod report;

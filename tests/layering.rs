@@ -13,11 +13,12 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("units", &[]),
     ("address", &[]),
     ("origin", &[]),
+    ("names", &[]),
     ("pprof_proto", &[]),
-    ("input", &["units", "address", "origin", "pprof_proto"]),
+    ("input", &["units", "address", "origin", "names", "pprof_proto"]),
     ("model", &["units", "address", "origin"]),
-    ("binary", &["units", "address", "origin"]),
-    ("symbolize", &["units", "address", "origin", "model", "binary"]),
+    ("binary", &["units", "address", "origin", "names"]),
+    ("symbolize", &["units", "address", "origin", "names", "model", "binary"]),
     ("analysis", &["units", "address", "origin", "model", "binary"]),
     ("report", &["units", "address", "origin", "pprof_proto", "model", "analysis"]),
     ("capture", &["units", "address", "origin", "input", "model", "binary", "symbolize", "analysis"]),
@@ -33,7 +34,7 @@ const MORE: &[(&str, &str)] = &[("model/ingest", "input")];
 const PRIVATE: &[(&str, &str, &[&str])] = &[("binary", "file", &["binary", "symbolize", "capture", "cli", "fleet"])];
 
 /// Folders that take bytes and values and give values: no files, network, processes, environment or clock.
-const PURE: &[&str] = &["units", "address", "origin", "input", "model", "analysis", "report"];
+const PURE: &[&str] = &["units", "address", "origin", "names", "input", "model", "analysis", "report"];
 
 /// In these folders only these files touch the world.
 const DOORS: &[(&str, &[&str])] = &[("binary", &["binary/file.rs"]), ("symbolize", &["symbolize/locate.rs", "symbolize/cache.rs"])];

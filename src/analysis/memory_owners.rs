@@ -388,7 +388,7 @@ impl Density {
 /// the program's own reservations with the same flags.
 fn doubt_space(map: &MemoryMap, known: &Known, pieces: &mut [Piece]) {
     let Some(space) = known.jemalloc_space else { return };
-    let held: u64 = pieces.iter().filter(|piece| piece.owner == Owner::Jemalloc).map(|piece| piece.residency.size.get()).sum();
+    let held: u64 = pieces.iter().filter(|piece| piece.owner == Owner::Jemalloc).map(|piece| piece.residency.size).sum::<Bytes>().get();
     let mut excess = held.saturating_sub(space.get());
     if excess <= SPACE_SLACK {
         return;
@@ -399,7 +399,7 @@ fn doubt_space(map: &MemoryMap, known: &Known, pieces: &mut [Piece]) {
     doubtful.sort_by_key(|&i| std::cmp::Reverse(pieces[i].residency.size));
     for i in doubtful {
         let size = pieces[i].residency.size.get();
-        if size <= excess + JEMALLOC_GRAIN {
+        if size <= excess.saturating_add(JEMALLOC_GRAIN) {
             (pieces[i].owner, pieces[i].confidence) = (Owner::Other("anonymous mmap without reservation".into()), Confidence::Low);
             excess = excess.saturating_sub(size);
         }
@@ -410,7 +410,7 @@ fn doubt_space(map: &MemoryMap, known: &Known, pieces: &mut [Piece]) {
 /// mappings look like any other: as much of them as the statistics account for is taken, largest first.
 fn unreserved(map: &MemoryMap, known: &Known, pieces: &mut [Piece]) {
     let (true, Some(space)) = (known.jemalloc, known.jemalloc_space) else { return };
-    let held: u64 = pieces.iter().filter(|piece| piece.owner == Owner::Jemalloc).map(|piece| piece.residency.size.get()).sum();
+    let held: u64 = pieces.iter().filter(|piece| piece.owner == Owner::Jemalloc).map(|piece| piece.residency.size).sum::<Bytes>().get();
     // Half: then what is found cannot be most of it.
     if held >= space.get() / 2 {
         return;

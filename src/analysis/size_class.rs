@@ -96,7 +96,7 @@ pub fn exact_course(series: &HeapSeries, stacks: &[StackId], stats: &[Option<&Al
         .any(|e| e.samples >= LEAST_SAMPLES && class_of(statistics, e.bytes / e.objects) != Some(size));
     let levels: Vec<f64> = (0..=last)
         .map(|dump| {
-            let sampled: u64 = own.iter().map(|stack| stack.live[dump].objects).sum();
+            let sampled = own.iter().map(|stack| stack.live[dump].objects).fold(0, u64::saturating_add);
             Some(live(stats.get(dump).copied().flatten()?, size).unwrap_or(0) as f64 + sampled as f64)
         })
         .collect::<Option<_>>()?;

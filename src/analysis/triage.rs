@@ -232,7 +232,7 @@ fn advice(timeline: &Timeline, variable: Option<&str>, ledger: &Ledger, summary:
         sampling_interval: summary.sampling_interval.map(|bytes| bytes as f64),
         malloc_conf: timeline.process.malloc_conf.as_deref(),
         variable,
-        threads: threads.or_else(|| last?.stats.as_ref()?.arenas.iter().map(|arena| arena.threads).sum()),
+        threads: threads.or_else(|| last?.stats.as_ref()?.arenas.iter().try_fold(0_u64, |sum, arena| sum.checked_add(arena.threads?))),
     };
     let found = advise(&settings);
     let together = setting::together(found.iter().map(|(_, advice)| advice), &settings);
@@ -519,9 +519,9 @@ impl View<'_> {
         let (Some(first), Some(last)) = (dump(self.series.snapshots.first()), dump(self.series.snapshots.last())) else { return false };
         let held =
             |heap: &HeapProfile, uid: u64| heap.threads.iter().find(|thread| thread.uid == uid).map_or(0, |thread| thread.live.objects);
-        let grown: i64 = first.threads.iter().map(|thread| held(last, thread.uid) as i64 - thread.live.objects as i64).sum();
+        let grown: f64 = first.threads.iter().map(|thread| held(last, thread.uid) as f64 - thread.live.objects as f64).sum();
         let (from, to) = (judged.levels.first().map_or(0.0, |l| l.samples), judged.levels.last().map_or(0.0, |l| l.samples));
-        last.threads.is_empty() || grown as f64 >= STAYED * (to - from)
+        last.threads.is_empty() || grown >= STAYED * (to - from)
     }
 
     fn sibling(&self, stack: StackId) -> Sibling {

@@ -12,11 +12,11 @@
 
 use super::catalogue;
 use super::dwarf::{Reader, Unit};
-use super::names;
 use super::texts::{TextId, Texts};
 use super::type_name;
 use super::types::{PathId, TypeId, TypeKind, TypeTable, file_name};
 use super::units::{EntryOffset, UnitPlan, Units};
+use crate::names;
 use gimli::{AttributeValue, EntriesRaw, UnitOffset};
 use hashbrown::{HashMap, HashSet};
 use rayon::prelude::*;

@@ -7,8 +7,8 @@
 
 use super::code::{self, Flow, Memory};
 use super::elf::ElfFile;
-use super::names;
 use super::type_name;
+use crate::names;
 use hashbrown::{HashMap, HashSet};
 use rustc_hash::FxBuildHasher;
 

@@ -13,7 +13,6 @@ pub mod file;
 pub mod glue;
 pub mod lookup;
 pub mod loops;
-pub mod names;
 pub mod progress;
 mod roots;
 mod split;

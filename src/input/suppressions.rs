@@ -18,6 +18,7 @@
 //! `fun:`, `obj:`, `src:` or `...`, innermost first.
 
 use super::{ParseError, Parsed};
+use crate::names;
 use crate::origin::{Position, Warning, quote};
 use serde::Deserialize;
 
@@ -272,18 +273,12 @@ fn demangled(name: &str) -> Result<String, String> {
     if !(name.starts_with("_Z") || name.starts_with("_R")) {
         return Ok(name.to_owned());
     }
-    let demangle = |name: &str| {
-        if let Ok(rust) = rustc_demangle::try_demangle(name) {
-            return Some(format!("{rust:#}"));
-        }
-        cpp_demangle::Symbol::new(name).ok().and_then(|symbol| symbol.demangle().ok())
-    };
     let (stem, open) = match name.strip_suffix('*') {
         Some(stem) => (stem, "*"),
         None => (name, ""),
     };
     // A nested name that was cut at a component lacks nothing but its end mark.
-    let text = if stem.contains(['*', '?']) { None } else { demangle(stem).or_else(|| demangle(&format!("{stem}E"))) };
+    let text = if stem.contains(['*', '?']) { None } else { names::demangled(stem).or_else(|| names::demangled(&format!("{stem}E"))) };
     text.map(|text| format!("{text}{open}")).ok_or_else(|| {
         format!(
             "{} is a mangled name with wildcards, which cannot be compared with demangled ones: the frame is left out; write it demangled",

@@ -14,11 +14,11 @@ mod resolve;
 
 use crate::address::{Avma, BuildId, Svma};
 use crate::binary::lookup::Origin;
-use crate::binary::names;
 use crate::model::frame::{DebugInfo, Frame, ModuleId, ModuleStatus, ModuleSymbols, Symbols, Unresolved};
 use crate::model::mapping::{AddressSpace, Mapping};
 use crate::model::role::{self, Role};
 use crate::model::stack::StackTable;
+use crate::names;
 use crate::origin::Notice;
 use hashbrown::HashMap;
 use locate::{Located, Search};

@@ -8,8 +8,8 @@ use super::locate::Located;
 use crate::address::Svma;
 use crate::binary::elf::{ElfFile, FunctionSymbol};
 use crate::binary::lookup::{self, DebugFiles, Level, Origin, RawFrame};
-use crate::binary::names;
 use crate::model::frame::{DebugInfo, NameId, Names};
+use crate::names;
 use std::path::Path;
 
 /// Names of a list of addresses, in its order.

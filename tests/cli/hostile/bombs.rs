@@ -1,5 +1,6 @@
 //! Small inputs that unfold, and large ones that are nothing but large.
 
+use super::mutate::plain;
 use super::mutation::memory;
 use super::program::{Ran, Run};
 use super::thorough;
@@ -111,4 +112,64 @@ fn numbers_at_the_ends_of_their_range() {
             }
         }
     }
+}
+
+/// Files of a capture whose every number is at an end of its range, from the third snapshot of five on: sums, differences and
+/// ratios of all of them are taken somewhere.
+#[test]
+fn every_number_of_a_capture_at_an_end_of_its_range() {
+    let folder = tempfile::tempdir().expect("a temporary directory");
+    let fixture = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/captures/segments");
+    let mut files: Vec<_> = std::fs::read_dir(&fixture).expect("a fixture").map(|file| file.expect("a fixture").path()).collect();
+    files.sort();
+    let read = |path: &Path| String::from_utf8(plain(&std::fs::read(path).expect("a fixture"))).expect("text");
+    let first = fixture.join("1795219454001.heap.gz");
+    let sound = folder.path().join("1795219454001.heap");
+    let numbers = ["18446744073709551615", "9223372036854775808", "9223372036854775807", "0", "1"];
+    for number in if thorough() { &numbers[..] } else { &numbers[..2] } {
+        for kind in ["heap", "smaps", "stats.json"] {
+            let capture = folder.path().join(format!("{kind}-{number}"));
+            std::fs::create_dir(&capture).expect("writable");
+            for path in &files {
+                let name = path.file_name().expect("a file").to_str().expect("text");
+                let text = read(path);
+                let Some((stem, rest)) = name.split_once('.').filter(|(stem, _)| stem.starts_with('1')) else {
+                    std::fs::write(capture.join(name), text).expect("writable");
+                    continue;
+                };
+                let rest = rest.trim_end_matches(".gz");
+                let turn = files.iter().filter(|file| **file < *path && file.to_string_lossy().contains(rest)).count();
+                let changed = rest == kind && turn >= 2;
+                let text = if changed { each_number(&text, if kind == "smaps" { " kB" } else { "" }, number) } else { text };
+                if turn < 5 {
+                    std::fs::write(capture.join(format!("{stem}.{rest}")), text).expect("writable");
+                }
+            }
+            std::fs::write(&sound, read(&first)).expect("writable");
+            for call in super::program::calls() {
+                let ran = Run::new(call.args(&capture, &sound), Some(256 << 20)).go();
+                let what = format!("{} {:?}, {number} everywhere in {kind}", call.command, call.args);
+                ran.is_sound(&what, call.codes);
+                let out = String::from_utf8_lossy(&ran.stdout);
+                let mut words = out.split(|c: char| !c.is_alphabetic());
+                assert!(!words.any(|word| matches!(word, "NaN" | "inf")), "{what}: not a number in\n{out}");
+            }
+        }
+    }
+}
+
+/// `text` with `number` for each decimal number that stands alone, or before `unit` only.
+fn each_number(text: &str, unit: &str, number: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(at) = rest.find(|c: char| c.is_ascii_digit()) {
+        let (before, from) = rest.split_at(at);
+        out.push_str(before);
+        let end = from.find(|c: char| !c.is_ascii_digit()).unwrap_or(from.len());
+        let (digits, after) = from.split_at(end);
+        let alone = out.ends_with([' ', ':', '[']) && after.starts_with([' ', ':', ',', ']', '}', '\n']);
+        out.push_str(if alone && after.starts_with(unit) { number } else { digits });
+        rest = after;
+    }
+    out + rest
 }
