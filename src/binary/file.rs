@@ -39,9 +39,9 @@ impl MappedFile {
         }
         // SAFETY: the mapping is private and read-only, and its bytes are only ever read as `u8`.
         // What could break it is another process that truncates the file in place while it is
-        // mapped: reading past the new end raises SIGBUS. Linkers, package managers and `install`
-        // replace files by rename or unlink first, which leaves this mapping intact; a rewrite in
-        // place is the limit that docs/security.md states.
+        // mapped: reading past the new end raises SIGBUS, which `say_when_cut` answers. Linkers, package
+        // managers and `install` replace files by rename or unlink first, which leaves this mapping intact;
+        // a rewrite in place is the limit that docs/security.md states.
         #[allow(unsafe_code)]
         let map = unsafe { Mmap::map(&file) }.map_err(io)?;
         Ok(MappedFile { path: path.to_owned(), file, map, modified: metadata.modified().ok() })
@@ -65,6 +65,26 @@ impl MappedFile {
     /// Whether length and time of change are still those of the opening.
     pub fn is_unchanged(&self) -> bool {
         self.file.metadata().is_ok_and(|now| now.len() == self.map.len() as u64 && now.modified().ok() == self.modified)
+    }
+}
+
+/// Where a mapped file is cut while it is read, the program says so and ends with exit code 2, instead of by SIGBUS.
+/// For a program that has the process to itself, not for users of the library.
+pub fn say_when_cut() {
+    const MESSAGE: &[u8] = b"heaptriage: a binary or debug file lost its end while it was being read: it was written to in place, \
+        or its disk failed; nothing of it was used\n  help: run this again when the file is whole; replace files by \
+        rename, as `install` and package managers do\n";
+    const FAILED: i32 = 2;
+    let action = || {
+        let _ = rustix::io::write(std::io::stderr(), MESSAGE);
+        signal_hook::low_level::exit(FAILED);
+    };
+    // SAFETY: the handler calls write(2) and _exit(2) alone, which signal-safety(7) allows: `stderr` makes a handle without
+    // a lock, and nothing is allocated, freed or unwound.
+    #[allow(unsafe_code)]
+    let installed = unsafe { signal_hook::low_level::register(signal_hook::consts::SIGBUS, action) };
+    if let Err(error) = installed {
+        log::info!("no handler for SIGBUS: {error}");
     }
 }
 

@@ -1,6 +1,7 @@
 //! `check`: gates for continuous integration.
 
 use super::args::{OutputArgs, PrivacyArgs, TimeArgs, size};
+use super::draft::Draft;
 use super::output::Format;
 use super::report::{Triaged, triaged};
 use super::source::{SourceArgs, places};
@@ -214,10 +215,9 @@ fn read_baseline(path: &Path) -> anyhow::Result<Baseline> {
 /// Written beside its place and renamed: a baseline is whole or not there.
 fn write_baseline(path: &Path, file: &File) -> anyhow::Result<()> {
     let failed = || format!("cannot write the baseline {}", path.display());
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let mut beside = tempfile::NamedTempFile::new_in(folder).with_context(failed)?;
-    writeln!(beside, "{}", serde_json::to_string_pretty(file)?).with_context(failed)?;
-    beside.persist(path).map_err(|error| error.error).with_context(failed)?;
+    let mut draft = Draft::new_in(path.parent().unwrap_or(Path::new("."))).with_context(failed)?;
+    writeln!(draft, "{}", serde_json::to_string_pretty(file)?).with_context(failed)?;
+    draft.persist(path).with_context(failed)?;
     Ok(())
 }
 

@@ -10,6 +10,7 @@ pub mod check;
 pub mod convert;
 pub mod diff;
 pub mod doctor;
+mod draft;
 pub mod executable;
 pub mod export;
 pub mod fleet;
@@ -167,6 +168,7 @@ enum Command {
 pub fn main() -> ExitCode {
     let cli = Cli::parse(); // clap exits with 2 on bad usage, 0 on --help
     let context = Context { global: cli.global };
+    crate::binary::file::say_when_cut();
     match context.global.color {
         ColorWhen::Auto => {}
         ColorWhen::Always => anstream::ColorChoice::Always.write_global(),

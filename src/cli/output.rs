@@ -2,12 +2,12 @@
 //!
 //! Also the one table of which command writes which format.
 
+use super::draft::Draft;
 use crate::report::views::Look;
 use anyhow::Context as _;
 use std::fs::File;
 use std::io::{self, BufWriter, IsTerminal, Write};
 use std::path::{Path, PathBuf};
-use tempfile::NamedTempFile;
 
 /// Output formats of all commands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -117,7 +117,7 @@ enum Target {
     Stdout(BufWriter<io::Stdout>),
     /// A device or a pipe with a name: written as it comes.
     Special(BufWriter<File>, PathBuf),
-    Replace(BufWriter<NamedTempFile>, PathBuf),
+    Replace(BufWriter<Draft>, PathBuf),
 }
 
 impl Output {
@@ -142,12 +142,8 @@ impl Output {
             found => {
                 // Through a symbolic link the file behind it is replaced, not the link.
                 let real = if found.is_ok() { std::fs::canonicalize(path).with_context(|| cannot_write(path))? } else { path.to_owned() };
-                let directory = real.parent().filter(|d| !d.as_os_str().is_empty()).unwrap_or(Path::new("."));
-                let mut builder = tempfile::Builder::new();
-                builder.prefix(".heaptriage-");
-                #[cfg(unix)]
-                builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666)); // less the umask
-                let file = builder.tempfile_in(directory).with_context(|| cannot_write(path))?;
+                let directory = real.parent().unwrap_or(Path::new("."));
+                let file = Draft::new_in(directory).with_context(|| cannot_write(path))?;
                 Target::Replace(BufWriter::new(file), real)
             }
         };
@@ -167,7 +163,7 @@ impl Output {
         self.to.flush()?;
         if let Target::Replace(file, path) = self.to {
             let file = file.into_inner().map_err(io::IntoInnerError::into_error).with_context(|| cannot_write(&path))?;
-            file.persist(&path).map_err(|error| error.error).with_context(|| cannot_write(&path))?;
+            file.persist(&path).with_context(|| cannot_write(&path))?;
         }
         Ok(())
     }

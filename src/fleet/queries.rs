@@ -80,6 +80,7 @@ pub struct Scope {
 impl Scope {
     /// As a condition; engines skip the files of other partitions by it.
     fn condition(&self) -> String {
+        // No quote and no backslash is in what is allowed there.
         let one = |column: &str, comparison: &str, value: &Option<String>| {
             value.as_ref().map(|value| format!("{column} {comparison} {}", quoted(value)))
         };
@@ -116,7 +117,7 @@ pub fn views(engine: Engine, root: &Path, scope: &Scope) -> String {
             Engine::Spark => format!(
                 "CREATE OR REPLACE TEMPORARY VIEW {table}_files USING parquet OPTIONS (path {});\n\
                  CREATE OR REPLACE TEMPORARY VIEW {table} AS SELECT * FROM {table}_files{condition};\n",
-                quoted(&format!("{root}/{table}"))
+                quoted_for_spark(&format!("{root}/{table}"))
             ),
         });
     }
@@ -125,6 +126,11 @@ pub fn views(engine: Engine, root: &Path, scope: &Scope) -> String {
 
 fn quoted(text: &str) -> String {
     format!("'{}'", text.replace('\'', "''"))
+}
+
+/// Spark reads a backslash in a string as an escape, and two quotes as one only since version 4.
+fn quoted_for_spark(text: &str) -> String {
+    format!("'{}'", text.replace('\\', r"\\").replace('\'', r"\'"))
 }
 
 /// A path that may hold what DuckDB takes for wildcards.
@@ -185,6 +191,8 @@ mod tests {
         assert!(sql.contains("'/data/o''b[*]/samples/*/*/*.parquet'"), "{sql}");
         assert!(sql.contains("WHERE service = 'web' AND date >= '2026-11-20'"), "{sql}");
         assert_eq!(sql.matches(';').count(), 3);
+        let odd = views(Engine::Spark, Path::new(r"/data/o'b\"), &Scope::default());
+        assert!(odd.contains(r"'/data/o\'b\\/samples'"), "{odd}");
         assert!(views(Engine::Spark, Path::new("s3a://bucket/heap"), &Scope::default()).contains("'s3a://bucket/heap/stacks'"));
     }
 }

@@ -236,6 +236,40 @@ fn a_binary_written_to_while_it_is_read_names_nothing() {
     assert_eq!(quiet.stdout, run(args(&folder.path().join("other"))).stdout);
 }
 
+/// Cut in place while it is mapped: said, with the exit code of an error, and no output under its name.
+#[test]
+fn a_binary_cut_while_it_is_read_is_an_error() {
+    let folder = tempfile::tempdir().expect("a temporary directory");
+    let (binary, out) = (folder.path().join("quarryd"), folder.path().join("sites.json"));
+    let whole = std::fs::read(fixture("bin/quarryd")).expect("a fixture");
+    let mut said = 0;
+    for delay in (0..60).map(|step| Duration::from_millis(step * 20)) {
+        std::fs::write(&binary, &whole).expect("writable");
+        let file = std::fs::File::options().write(true).open(&binary).expect("writable");
+        let cut = std::thread::spawn(move || {
+            std::thread::sleep(delay);
+            file.set_len(4096).expect("our own file");
+        });
+        let args = ["sites".as_ref(), binary.as_os_str(), "--no-cache".as_ref(), "--json".as_ref(), "-o".as_ref(), out.as_os_str()];
+        let ran = Run::new(args, None).go();
+        cut.join().expect("it is cut");
+        ran.is_sound(&format!("cut after {delay:?}"), &[0, 2]);
+        if ran.stderr.contains("lost its end") {
+            assert_eq!(ran.code, Some(2), "{}", ran.stderr);
+            said += 1;
+        }
+        if ran.code == Some(2) {
+            assert!(!out.exists(), "{}", ran.stderr);
+        } else {
+            std::fs::remove_file(&out).expect("written");
+        }
+        if said == 3 {
+            return;
+        }
+    }
+    assert!(said > 0, "no run was under way when the binary was cut");
+}
+
 /// A cache that was cut, forged, made by another version or from another binary is made anew, and the output is the same.
 #[test]
 fn no_cache_changes_what_is_said() {

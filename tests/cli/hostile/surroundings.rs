@@ -349,6 +349,12 @@ fn files_that_change_while_they_are_read() {
     writer.join().expect("the writer ends");
 }
 
+/// Whether the file system has files without a name, which vanish with their process.
+fn has_unnamed_files(folder: &Path) -> bool {
+    use rustix::fs::{Mode, OFlags, open};
+    open(folder, OFlags::TMPFILE | OFlags::RDWR, Mode::from_raw_mode(0o600)).is_ok()
+}
+
 /// Interrupted at any moment, a file is whole or not there.
 #[test]
 fn an_interrupt_leaves_no_partial_output() {
@@ -380,6 +386,11 @@ fn an_interrupt_leaves_no_partial_output() {
             let parsed: Result<serde_json::Value, _> = serde_json::from_str(&text);
             assert!(parsed.is_ok(), "round {round}: half an output under its final name");
         }
+        let left = fs::read_dir(&folder).expect("ours").filter(|entry| {
+            let name = entry.as_ref().expect("ours").file_name();
+            name != "out.json" && name != "capture"
+        });
+        assert!(left.count() == 0 || !has_unnamed_files(folder.path()), "round {round}: something is left beside the output");
     }
     assert!(interrupted > 0, "no run was interrupted");
 }
