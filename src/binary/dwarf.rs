@@ -28,9 +28,22 @@ pub enum Sections {
 
 impl Sections {
     fn has(self, id: SectionId) -> bool {
-        use SectionId::{DebugLoc, DebugLocLists, DebugMacinfo, DebugMacro, DebugNames, DebugPubNames, DebugPubTypes, DebugTypes};
+        use SectionId::{
+            DebugAranges, DebugLoc, DebugLocLists, DebugMacinfo, DebugMacro, DebugNames, DebugPubNames, DebugPubTypes, DebugTypes,
+        };
         self == Sections::All
-            || !matches!(id, DebugLoc | DebugLocLists | DebugMacinfo | DebugMacro | DebugNames | DebugPubNames | DebugPubTypes | DebugTypes)
+            || !matches!(
+                id,
+                DebugAranges
+                    | DebugLoc
+                    | DebugLocLists
+                    | DebugMacinfo
+                    | DebugMacro
+                    | DebugNames
+                    | DebugPubNames
+                    | DebugPubTypes
+                    | DebugTypes
+            )
     }
 }
 

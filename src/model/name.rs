@@ -12,7 +12,9 @@
 //! <app::Page as serde::de::Deserialize>::deserialize            v0 trait impl
 //! ```
 
+use memchr::memmem::Finder;
 use std::borrow::Cow;
+use std::sync::LazyLock;
 
 /// How deep types in names are followed: deeper ones stay as they are.
 const DEEPEST: usize = 24;
@@ -47,7 +49,8 @@ pub fn normalize(name: &str) -> Cow<'_, str> {
 /// Whether there is nothing in a name that [`normal`] takes away.
 fn is_plain(name: &str) -> bool {
     let plain = |c: char| !matches!(c, '<' | '>' | '[' | '{' | '(' | ' ') && !c.is_control();
-    name.chars().all(plain) && strip_hash(name).len() == name.len()
+    let all = if name.is_ascii() { name.bytes().all(|byte| plain(byte.into())) } else { name.chars().all(plain) };
+    all && strip_hash(name).len() == name.len()
 }
 
 fn normal(name: &str, depth: usize) -> String {
@@ -194,7 +197,8 @@ impl<'a> Scan<'a> {
 }
 
 fn has_operator(name: &str) -> bool {
-    memchr::memmem::find(name.as_bytes(), b"operator").is_some()
+    static WORD: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new("operator"));
+    WORD.find(name.as_bytes()).is_some()
 }
 
 impl Iterator for Scan<'_> {
@@ -310,9 +314,8 @@ fn braces(segment: &str) -> &str {
 
 /// Without `::h` and 16 hex digits at the end.
 fn strip_hash(name: &str) -> &str {
-    let Some((front, hash)) = name.rsplit_once("::h") else { return name };
-    let is_hash = hash.len() == 16 && hash.bytes().all(|b| b.is_ascii_hexdigit());
-    if is_hash { front } else { name }
+    let hash = name.len().checked_sub(16).and_then(|at| name.get(at..)).filter(|hash| hash.bytes().all(|b| b.is_ascii_hexdigit()));
+    hash.and_then(|hash| name.strip_suffix(hash)?.strip_suffix("::h")).unwrap_or(name)
 }
 
 /// Without the parameters and the return type that demangled C++ functions print.

@@ -7,6 +7,8 @@
 pub use super::frame::Role;
 use super::name;
 pub use super::name::{crate_of, crate_of_file, normalize};
+use memchr::memmem::Finder;
+use std::sync::LazyLock;
 
 /// Modules by the start of their base name. Source: the sonames of the projects.
 const MODULES: [(&str, Role); 18] = [
@@ -141,6 +143,9 @@ const ALLOCATOR_ENTRIES: [&str; 12] = [
 /// Modules of names whose functions only hand over to the allocator.
 const ALLOCATOR_PATHS: [&str; 5] = ["alloc::alloc", "std::alloc", "std::sys::alloc", "tikv_jemallocator", "jemallocator"];
 
+/// In front of the name of a trait that allocators implement. Source: rustc `library/core/src/alloc/`.
+static AS_ALLOCATOR: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(" as core::alloc::"));
+
 /// Functions that start programs and threads, by exact normalized name. Sources: glibc `csu/`, `nptl/`; libstdc++ `thread.cc`.
 const RUNTIME_FUNCTIONS: [&str; 11] = [
     "_start",
@@ -189,6 +194,20 @@ const SYSTEM_DIRECTORIES: [&str; 6] = ["/lib/", "/lib64/", "/usr/lib/", "/usr/li
 
 /// Whose code a frame is: its demangled name, its source file and the path of its module as far as known.
 pub fn role_of(function: &str, file: Option<&str>, module_path: Option<&str>) -> Role {
+    role_in_file(function, file.map(|path| SourceFile { path, role: role_of_file(path) }), module_path)
+}
+
+/// A source file, and whose code it is as far as its path tells: judged once for the many functions in it.
+#[derive(Clone, Copy, Debug)]
+pub struct SourceFile<'a> {
+    /// As the compiler spelled it.
+    pub path: &'a str,
+    /// What [`role_of_file`] says.
+    pub role: Option<Role>,
+}
+
+/// [`role_of`], where whose code the file is has been judged.
+pub fn role_in_file(function: &str, file: Option<SourceFile<'_>>, module_path: Option<&str>) -> Role {
     let module = module_path.and_then(role_of_module);
     if let Some(Role::Allocator) = module {
         return Role::Allocator;
@@ -197,14 +216,14 @@ pub fn role_of(function: &str, file: Option<&str>, module_path: Option<&str>) ->
     if let Some(role) = role_of_entry(function, &normal, file) {
         return role;
     }
-    if let Some(role) = file.and_then(role_of_file) {
+    if let Some(role) = file.and_then(|file| file.role) {
         return role;
     }
     if let Some(role) = module {
         return role;
     }
     // A file that is nobody else's is the user's, whatever the name looks like.
-    if file.is_none_or(str::is_empty) && crate_of(function).is_some_and(|name| LIBRARY_CRATES.contains(&name)) {
+    if file.is_none_or(|file| file.path.is_empty()) && crate_of(function).is_some_and(|name| LIBRARY_CRATES.contains(&name)) {
         return Role::Library;
     }
     if module_path.is_some_and(is_system) { Role::Dependency } else { Role::User }
@@ -217,14 +236,17 @@ pub fn role_of_unnamed(module_path: &str) -> Role {
 
 /// Names that mean the same wherever they are written: a `#[global_allocator]` puts the user's file
 /// beside `__rust_alloc`.
-fn role_of_entry(function: &str, normal: &str, file: Option<&str>) -> Option<Role> {
+fn role_of_entry(function: &str, normal: &str, file: Option<SourceFile<'_>>) -> Option<Role> {
     let last = normal.rsplit("::").next().unwrap_or(normal);
     let path = normal.strip_suffix(last).and_then(|path| path.strip_suffix("::")).unwrap_or("");
     if ALLOCATOR_ENTRIES.contains(&last) && matches!(path, "" | "__rustc" | "alloc::alloc" | "std::alloc") {
         return Some(Role::Allocator);
     }
-    let implements = |name: &str| function.contains(&format!(" as {name}>::"));
-    if implements("core::alloc::global::GlobalAlloc") || implements("core::alloc::GlobalAlloc") || implements("core::alloc::Allocator") {
+    let implementations = AS_ALLOCATOR.find_iter(function.as_bytes()).filter_map(|at| function.get(at + AS_ALLOCATOR.needle().len()..));
+    if implementations
+        .filter_map(|rest| rest.split_once(">::"))
+        .any(|(name, _)| matches!(name, "global::GlobalAlloc" | "GlobalAlloc" | "Allocator"))
+    {
         return Some(Role::Allocator);
     }
     let bare = path.is_empty();
@@ -232,7 +254,7 @@ fn role_of_entry(function: &str, normal: &str, file: Option<&str>) -> Option<Rol
         return Some(Role::Allocator);
     }
     // A Rust function of the user may be called `malloc`; one of C may not.
-    let rust_file = file.is_some_and(|file| file.ends_with(".rs"));
+    let rust_file = file.is_some_and(|file| file.path.ends_with(".rs"));
     if bare && !rust_file && (ALLOCATOR_FUNCTIONS.contains(&last) || ALLOCATOR_PREFIXES.iter().any(|prefix| last.starts_with(prefix))) {
         return Some(Role::Allocator);
     }
@@ -240,11 +262,11 @@ fn role_of_entry(function: &str, normal: &str, file: Option<&str>) -> Option<Rol
         return Some(Role::Runtime);
     }
     // The C `main` that rustc writes has no source; that of a C program has.
-    if normal == "main" && file.is_none_or(str::is_empty) {
+    if normal == "main" && file.is_none_or(|file| file.path.is_empty()) {
         return Some(Role::Runtime);
     }
     let within = |paths: &[&str]| paths.iter().any(|prefix| normal.strip_prefix(prefix).is_some_and(|rest| rest.starts_with("::")));
-    let own = file.is_none_or(|file| file.is_empty() || role_of_file(file).is_some());
+    let own = file.is_none_or(|file| file.path.is_empty() || file.role.is_some());
     if own && (within(&RUNTIME_PATHS) || normal.starts_with("core::ops::function::Fn")) {
         return Some(Role::Runtime);
     }
@@ -252,7 +274,7 @@ fn role_of_entry(function: &str, normal: &str, file: Option<&str>) -> Option<Rol
 }
 
 /// Whose code a source file is; `None` when it may well be the user's.
-fn role_of_file(path: &str) -> Option<Role> {
+pub fn role_of_file(path: &str) -> Option<Role> {
     let find = |table: &[(&str, Role)]| table.iter().find(|(part, _)| path.contains(part)).map(|&(_, role)| role);
     let library = |role: Option<Role>| role.filter(|_| !path.contains("/library/") || name::is_toolchain(path));
     library(FILES.iter().find(|(part, _)| path.contains(part)).map(|&(_, role)| role))

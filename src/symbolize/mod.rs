@@ -16,7 +16,7 @@ use crate::address::{Avma, BuildId, Svma};
 use crate::binary::lookup::Origin;
 use crate::model::frame::{DebugInfo, Frame, ModuleId, ModuleStatus, ModuleSymbols, Symbols, Unresolved};
 use crate::model::mapping::{AddressSpace, Mapping};
-use crate::model::role::{self, Role};
+use crate::model::role::{self, Role, SourceFile};
 use crate::model::stack::StackTable;
 use crate::names;
 use crate::origin::Notice;
@@ -140,7 +140,7 @@ pub fn symbolize(stacks: &StackTable, space: &AddressSpace, options: &SymbolOpti
         }
         named.push((located, lookup));
     }
-    let mut builder = Builder { symbols: &mut symbols, names: HashMap::new() };
+    let mut builder = Builder { symbols: &mut symbols, names: HashMap::new(), files: HashMap::new() };
     let mut seen: Vec<usize> = vec![0; modules.len()];
     let mut counted: Vec<u64> = vec![0; modules.len()];
     for (&address, &module_index) in addresses.iter().zip(&module_of) {
@@ -289,6 +289,8 @@ fn remedy(
 struct Builder<'a> {
     symbols: &'a mut Symbols,
     names: HashMap<NameKey, Named>,
+    /// Whose code a file is, by module and index of the file in its [`Resolved`].
+    files: HashMap<(ModuleId, u32), Option<Role>>,
 }
 
 /// Module, index of the linkage name and of the file in the module's [`Resolved`].
@@ -340,13 +342,16 @@ impl Builder<'_> {
         }
         let raw = lookup.name(frame.name);
         let name = names::demangle(raw);
-        let file = frame.file.map(|file| lookup.file(file));
+        let file = frame.file.map(|index| {
+            let path = lookup.file(index);
+            SourceFile { path, role: *self.files.entry((id, index)).or_insert_with(|| role::role_of_file(path)) }
+        });
         let names = &mut self.symbols.names;
         let named = Named {
             function: names.intern(&name),
             linkage: (name != raw).then(|| names.intern(raw)),
-            file: file.map(|file| names.intern(file)),
-            role: role::role_of(&name, file, Some(&module.path)),
+            file: file.map(|file| names.intern(file.path)),
+            role: role::role_in_file(&name, file, Some(&module.path)),
         };
         self.names.insert(key, named);
         named

@@ -205,11 +205,64 @@ pub(crate) struct Abbreviation {
 
 const VARIABLE: u32 = u32::MAX;
 
+/// Passing over an entry, in one word by its code: the tables of a large unit then stay in the first cache.
+#[derive(Clone, Copy, Debug)]
+struct Pass {
+    /// Bytes of the attributes, or of those in front of the one block.
+    len: u16,
+    /// Bytes of the attributes after the block, whose length stands in front of it in one byte; `NO_BLOCK` where there is none.
+    after: u8,
+    /// How much deeper the next entry lies.
+    nesting: i8,
+    look: Look,
+}
+
+const NO_BLOCK: u8 = u8::MAX;
+
+/// Which entries the search for functions must look at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Look {
+    /// None.
+    Never,
+    /// An inlined call or a function without addresses of its own: those inside of a wanted function.
+    Inside,
+    /// A function with code; whatever has another shape.
+    Always,
+}
+
+impl Pass {
+    /// Of the code 0, which ends a list of children.
+    const END: Pass = Pass { len: 0, after: NO_BLOCK, nesting: -1, look: Look::Never };
+    /// Of codes that are not in the table.
+    const NONE: Pass = Pass { look: Look::Always, ..Pass::END };
+
+    fn new(abbreviation: &Abbreviation, steps: &[Step]) -> Pass {
+        let shape = match *steps {
+            [] => Some((0, NO_BLOCK)),
+            [Step::Bytes(len)] => Some((len, NO_BLOCK)),
+            [Step::Block(0 | 1)] => Some((0, 0)),
+            [Step::Bytes(len), Step::Block(0 | 1)] => Some((len, 0)),
+            [Step::Block(0 | 1), Step::Bytes(after)] if after < NO_BLOCK.into() => Some((0, after as u8)),
+            [Step::Bytes(len), Step::Block(0 | 1), Step::Bytes(after)] if after < NO_BLOCK.into() => Some((len, after as u8)),
+            _ => None,
+        };
+        let Some((Ok(len), after)) = shape.map(|(len, after)| (u16::try_from(len), after)) else { return Pass::NONE };
+        let look = match abbreviation.tag {
+            gimli::DW_TAG_subprogram if abbreviation.has_code => Look::Always,
+            gimli::DW_TAG_subprogram | gimli::DW_TAG_inlined_subroutine => Look::Inside,
+            _ => Look::Never,
+        };
+        Pass { len, after, nesting: abbreviation.has_children.into(), look }
+    }
+}
+
 /// The abbreviations of a unit.
 #[derive(Debug, Default)]
 pub(crate) struct Abbreviations {
     /// By code less one: compilers number from 1 without gaps.
     dense: Vec<Abbreviation>,
+    /// By code, from that of the end of a list on.
+    passes: Vec<Pass>,
     /// Those that do not follow.
     sparse: hashbrown::HashMap<u64, Abbreviation, rustc_hash::FxBuildHasher>,
     steps: Vec<Step>,
@@ -221,7 +274,7 @@ pub(crate) struct Abbreviations {
 impl Abbreviations {
     /// Reads the table that begins at `offset` and ends before `limit`; what is malformed ends it early.
     pub fn parse(section: &[u8], offset: usize, limit: usize, encoding: Encoding) -> Abbreviations {
-        let mut table = Abbreviations::default();
+        let mut table = Abbreviations { passes: vec![Pass::END], ..Abbreviations::default() };
         let mut cursor = Cursor::new(&section[..limit.min(section.len())], offset);
         while table.parse_one(&mut cursor, encoding).is_some() {}
         table
@@ -258,6 +311,7 @@ impl Abbreviations {
             specs: range(first_spec, self.specs.len()),
         };
         if code == self.dense.len() as u64 + 1 {
+            self.passes.push(Pass::new(&abbreviation, &self.steps[first_step..]));
             self.dense.push(abbreviation);
         } else {
             self.sparse.entry(code).or_insert(abbreviation);
@@ -290,6 +344,36 @@ impl Abbreviations {
     /// The attributes of an abbreviation.
     pub fn specs(&self, abbreviation: &Abbreviation) -> &[Spec] {
         self.specs.get(abbreviation.specs.0 as usize..abbreviation.specs.1 as usize).unwrap_or_default()
+    }
+
+    /// Passes over entries from nesting `depth` on until one must be looked at for more than its length, or the nesting
+    /// has come to `floor` or to `ceiling`. May stop anywhere before: what it does not pass is for [`Abbreviations::skip`], which is
+    /// slower and says what is malformed.
+    #[inline]
+    pub fn pass(&self, cursor: &mut Cursor<'_>, depth: &mut usize, floor: usize, ceiling: usize, ignored: Look) {
+        let bytes = cursor.bytes;
+        let (mut at, mut nesting) = (cursor.at, *depth);
+        while nesting > floor && nesting < ceiling {
+            let Some(&first) = bytes.get(at) else { break };
+            let (mut code, mut end) = (usize::from(first), at + 1);
+            if first >= 0x80 {
+                let Some(&second) = bytes.get(end).filter(|&&second| second < 0x80) else { break };
+                code = code & 0x7f | usize::from(second) << 7;
+                end += 1;
+            }
+            let Some(pass) = self.passes.get(code).filter(|pass| pass.look <= ignored) else { break };
+            end += usize::from(pass.len);
+            if pass.after != NO_BLOCK {
+                let Some(&len) = bytes.get(end).filter(|&&len| len < 0x80) else { break };
+                end += 1 + usize::from(len) + usize::from(pass.after);
+            }
+            if end > bytes.len() {
+                break;
+            }
+            at = end;
+            nesting = nesting.wrapping_add_signed(pass.nesting.into());
+        }
+        (cursor.at, *depth) = (at, nesting);
     }
 
     /// Passes over the attributes of an entry.
@@ -489,6 +573,37 @@ mod tests {
                     assert_eq!(skipped.position(), read.position());
                 }
             }
+        }
+
+        /// Where passing stops, going entry by entry comes by, as deep.
+        #[test]
+        fn passing_is_skipping(
+            shapes in proptest::collection::vec((any::<bool>(), proptest::collection::vec(1u8..0x20, 0..5)), 1..6),
+            bytes in proptest::collection::vec(0u8..9, 0..200),
+        ) {
+            let mut section = Vec::new();
+            for (at, (has_children, forms)) in shapes.iter().enumerate() {
+                section.extend([at as u8 + 1, gimli::DW_TAG_formal_parameter.0 as u8, u8::from(*has_children)]);
+                let forms = forms.iter().filter(|form| u16::from(**form) != gimli::DW_FORM_indirect.0);
+                section.extend(forms.flat_map(|form| [0x03, *form]));
+                section.extend([0, 0]);
+            }
+            let encoding = Encoding { address_size: 8, format: Format::Dwarf32, version: 4 };
+            let table = Abbreviations::parse(&section, 0, section.len(), encoding);
+            let (mut passed, mut depth) = (Cursor::new(&bytes, 0), 1);
+            table.pass(&mut passed, &mut depth, 0, 100, Look::Never);
+            let (mut cursor, mut nesting) = (Cursor::new(&bytes, 0), 1);
+            while cursor.position() < passed.position() {
+                let code = cursor.uleb().unwrap();
+                if code == 0 {
+                    nesting -= 1;
+                    continue;
+                }
+                let abbreviation = table.get(code).unwrap();
+                table.skip(abbreviation, &mut cursor).unwrap();
+                nesting += usize::from(abbreviation.has_children);
+            }
+            assert_eq!((cursor.position(), nesting), (passed.position(), depth));
         }
     }
 }

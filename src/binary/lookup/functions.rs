@@ -11,7 +11,7 @@
 //!
 //! Frames are those of the addr2line crate, which the tests compare with.
 
-use super::die::{Abbreviation, Abbreviations, Cursor, Value, value};
+use super::die::{Abbreviation, Abbreviations, Cursor, Look, Value, value};
 use super::lines::Lines;
 use super::units::{DebugInfo, RangeAttributes, Unit};
 use hashbrown::HashMap;
@@ -187,18 +187,27 @@ impl<'a> Walk<'_, 'a> {
         // Scopes around the current entry, and the addresses (positions in `wanted`, ascending) that each holds.
         let mut scopes: Vec<Scope> = Vec::new();
         let mut active: Vec<u32> = Vec::new();
-        while !cursor.is_at_end() {
+        let mut missing = self.wanted.len();
+        loop {
+            let inside = scopes.last().is_some_and(|scope| scope.first < active.len());
+            let (floor, ignored) = (scopes.last().map_or(0, |scope| scope.depth), if inside { Look::Never } else { Look::Inside });
+            let is_below_root = depth > 0;
+            table.pass(&mut cursor, &mut depth, floor, DEEPEST_ENTRY, ignored);
+            while let Some(scope) = scopes.pop_if(|scope| scope.depth >= depth) {
+                active.truncate(scope.first);
+            }
+            // After the root there may be padding. Of functions that share code the first one stays: when each address has
+            // its function, and none of them is open, the rest of the unit says nothing new.
+            if cursor.is_at_end() || is_below_root && depth == 0 || missing == 0 && scopes.is_empty() {
+                return Some(());
+            }
             let start = cursor;
             let code = cursor.uleb()?;
             if code == 0 {
-                // Padding at the end of the unit.
                 depth = match depth.checked_sub(1) {
                     Some(depth) if depth > 0 => depth,
                     _ => return Some(()),
                 };
-                while let Some(scope) = scopes.pop_if(|scope| scope.depth >= depth) {
-                    active.truncate(scope.first);
-                }
                 continue;
             }
             let abbreviation = table.get(code)?;
@@ -212,13 +221,15 @@ impl<'a> Walk<'_, 'a> {
                 let (addresses, call) = self.read(&mut cursor, table, abbreviation)?;
                 let inlined = if abbreviation.tag == gimli::DW_TAG_subprogram {
                     self.enter_function(&addresses, call, &mut active)?;
+                    missing -= active.len() - first;
                     0
                 } else {
                     let outer = scopes.last()?;
                     self.enter_call(&addresses, call, &mut active, outer)?;
                     outer.inlined + 1
                 };
-                if abbreviation.has_children {
+                // What a function without wanted addresses holds need not be kept apart from what stands around it.
+                if abbreviation.has_children && (active.len() > first || !scopes.is_empty()) {
                     scopes.push(Scope { depth, first, inlined });
                 } else {
                     active.truncate(first);
@@ -236,7 +247,6 @@ impl<'a> Walk<'_, 'a> {
                 }
             }
         }
-        Some(())
     }
 
     /// The attributes of a function or inlined call that matter here.

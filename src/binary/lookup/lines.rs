@@ -47,55 +47,62 @@ impl<'a> Lines<'a> {
     /// Where each of the sorted addresses stands in the source; `None` for one in no sequence.
     pub fn locate(&self, wanted: &[u64]) -> Vec<Option<Location>> {
         let mut found = vec![None; wanted.len()];
-        let mut previous: Option<(u64, Location)> = None;
-        // The first wanted address that no row has passed yet.
-        let (mut at, mut next) = (0, 0);
-        self.walk(|address, location| {
-            if let Some((from, row)) = previous {
-                if next < address {
-                    while at < wanted.len() && wanted[at] < address {
-                        if wanted[at] >= from && found[at].is_none() {
-                            found[at] = Some(row);
-                        }
-                        at += 1;
-                    }
-                    next = wanted.get(at).copied().unwrap_or(u64::MAX);
+        let mut missing = wanted.len();
+        self.walk(|from, to, location| {
+            let mut at = wanted.partition_point(|&wanted| wanted < from);
+            while at < wanted.len() && wanted[at] < to {
+                if found[at].is_none() {
+                    found[at] = Some(location);
+                    missing -= 1;
                 }
-            } else {
-                at = wanted.partition_point(|&wanted| wanted < address);
-                next = wanted.get(at).copied().unwrap_or(u64::MAX);
+                at += 1;
             }
-            previous = location.map(|location| (address, location));
+            // What is found stays: when nothing is missing, the rest of the program says nothing new.
+            (missing > 0).then(|| wanted.get(at).copied().unwrap_or(u64::MAX))
         });
         found
     }
 
-    /// The ranges `[begin, end)` of its sequences.
+    /// The ranges `[begin, end)` of its sequences, in parts where a sequence skips addresses.
     pub fn sequences(&self) -> Vec<(u64, u64)> {
-        let mut found = Vec::new();
-        let mut start = None;
-        self.walk(|address, location| match (start, location) {
-            (None, Some(_)) => start = Some(address),
-            (Some(begin), None) => {
-                if begin < address {
-                    found.push((begin, address));
-                }
-                start = None;
+        let mut found: Vec<(u64, u64)> = Vec::new();
+        self.walk(|from, to, _| {
+            match found.last_mut() {
+                Some((_, end)) if *end == from => *end = to,
+                _ => found.push((from, to)),
             }
-            _ => {}
+            Some(0)
         });
         found
     }
 
-    /// Runs the program: `row` gets each address with its location, or `None` at the end of a sequence.
+    /// Runs the program: `span` gets each range `[from, to)` of addresses with its location. It answers which address it waits
+    /// for, and gets no more of this sequence before the range that holds it; with `None` it has enough.
     /// A malformed instruction ends the walk.
-    fn walk(&self, row: impl FnMut(u64, Option<Location>)) {
-        let _ = self.run(row);
+    fn walk(&self, span: impl FnMut(u64, u64, Location) -> Option<u64>) {
+        let _ = self.run(span);
     }
 
-    fn run(&self, mut row: impl FnMut(u64, Option<Location>)) -> Option<()> {
+    /// For each special opcode by how much it advances, and by how many lines: a division by a number that only the
+    /// header knows costs more than all the rest of such an opcode.
+    fn special_opcodes(&self) -> [(u8, i16); 256] {
         let header = &self.header;
-        let (line_base, line_range, opcode_base) = (i64::from(header.line_base()), header.line_range(), header.opcode_base());
+        let mut table = [(0, 0); 256];
+        let (mut advance, mut lines) = (0u8, 0u8);
+        for entry in table.iter_mut().skip(header.opcode_base().into()) {
+            *entry = (advance, i16::from(header.line_base()) + i16::from(lines));
+            lines += 1;
+            if lines == header.line_range() {
+                (advance, lines) = (advance.wrapping_add(1), 0);
+            }
+        }
+        table
+    }
+
+    fn run(&self, mut span: impl FnMut(u64, u64, Location) -> Option<u64>) -> Option<()> {
+        let header = &self.header;
+        let opcode_base = header.opcode_base();
+        let specials = self.special_opcodes();
         let min_length = u64::from(header.minimum_instruction_length());
         let operations = u64::from(header.maximum_operations_per_instruction()).max(1);
         let address_size = header.address_size();
@@ -104,6 +111,22 @@ impl<'a> Lines<'a> {
         let operand_counts = header.standard_opcode_lengths().slice();
         let mut cursor = Cursor::new(self.program, 0);
         let (mut address, mut operation, mut file, mut line, mut dead) = (0u64, 0u64, 1u64, 1u64, false);
+        // The last row of the sequence, and the address that is waited for.
+        let (mut row, mut awaited) = (None::<(u64, Location)>, 0);
+        // A row, which ends the range of the one before it; `None` at the end of a sequence.
+        let mut push = |address: u64, location: Option<Location>| {
+            if let Some((from, location)) = row
+                && address > awaited
+                && from < address
+            {
+                awaited = span(from, address, location)?;
+            }
+            row = location.map(|location| (address, location));
+            if row.is_none() {
+                awaited = 0;
+            }
+            Some(())
+        };
         while let Some(opcode) = cursor.u8() {
             // Addresses stand still in a sequence of a dropped function.
             let mut advance = |by: u64, dead: bool| {
@@ -117,18 +140,18 @@ impl<'a> Lines<'a> {
                 }
             };
             if opcode >= opcode_base {
-                let adjusted = opcode - opcode_base;
-                line = line.saturating_add_signed(line_base + i64::from(adjusted % line_range));
-                advance(u64::from(adjusted / line_range), dead);
+                let (by, lines) = specials[usize::from(opcode)];
+                line = line.saturating_add_signed(lines.into());
+                advance(by.into(), dead);
                 if !dead {
-                    row(address, Some(Location { file, line: line as u32 }));
+                    push(address, Some(Location { file, line: line as u32 }))?;
                 }
                 continue;
             }
             match gimli::DwLns(opcode) {
                 gimli::DW_LNS_copy => {
                     if !dead {
-                        row(address, Some(Location { file, line: line as u32 }));
+                        push(address, Some(Location { file, line: line as u32 }))?;
                     }
                 }
                 gimli::DW_LNS_advance_pc => {
@@ -142,7 +165,8 @@ impl<'a> Lines<'a> {
                 | gimli::DW_LNS_set_basic_block
                 | gimli::DW_LNS_set_prologue_end
                 | gimli::DW_LNS_set_epilogue_begin => {}
-                gimli::DW_LNS_const_add_pc => advance(u64::from((255 - opcode_base) / line_range), dead),
+                // As much as opcode 255 would.
+                gimli::DW_LNS_const_add_pc => advance(specials[255].0.into(), dead),
                 gimli::DW_LNS_fixed_advance_pc => {
                     let by = cursor.u16()?;
                     if !dead {
@@ -156,9 +180,8 @@ impl<'a> Lines<'a> {
                     if len > 0 {
                         match gimli::DwLne(cursor.u8()?) {
                             gimli::DW_LNE_end_sequence => {
-                                if !dead {
-                                    row(address, None);
-                                }
+                                // Of a dropped function nothing is told up to here.
+                                push(if dead { 0 } else { address }, None)?;
                                 (address, operation, file, line, dead) = (0, 0, 1, 1, false);
                             }
                             gimli::DW_LNE_set_address => {
