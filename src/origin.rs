@@ -61,6 +61,12 @@ pub fn printable(name: &str) -> std::borrow::Cow<'_, str> {
     out.into()
 }
 
+/// A word as a shell takes it, in a command that a person may paste: a module may be called `$(reboot)`.
+pub fn shell_word(word: &str) -> String {
+    let plain = !word.is_empty() && word.chars().all(|c| c.is_ascii_alphanumeric() || "_-.:/,=+%@".contains(c));
+    if plain { word.to_owned() } else { format!("'{}'", printable(word).replace('\'', r"'\''")) }
+}
+
 /// What follows the last slash of a path.
 pub fn base_name(path: &str) -> &str {
     path.rsplit('/').next().unwrap_or(path)
@@ -200,5 +206,13 @@ mod tests {
         assert_eq!(printable("a\u{202e}b"), "a\\u{202e}b");
         assert_eq!(printable_lines("a\u{1b}\n  help: b"), "a\\u{1b}\n  help: b");
         assert_eq!(Notice::new("", "passed over: \u{1b}[2J").to_string(), "passed over: \\u{1b}[2J");
+    }
+
+    #[test]
+    fn words_are_safe_for_a_shell() {
+        assert_eq!(shell_word("pod-7"), "pod-7");
+        assert_eq!(shell_word("a b'c"), r"'a b'\''c'");
+        assert_eq!(shell_word(""), "''");
+        assert_eq!(shell_word("$(reboot)"), "'$(reboot)'");
     }
 }

@@ -795,7 +795,8 @@ fn benign_sentence(
 /// `16.6 % is dirty pages (dirty retention)`.
 fn beside(cause: &Cause, rise: f64) -> String {
     let word = cause.kind.word().replace('_', " ");
-    let kind = if word == cause.label { String::new() } else { format!(" ({word})") };
+    let kind = format!(" ({word})");
+    let kind = if word == cause.label || cause.label.ends_with(&kind) { String::new() } else { kind };
     let part = if cause.growth > MORE_THAN_ALL * rise { signed_iec(cause.growth) } else { percent(cause.growth, rise) };
     format!("{part} is {}{kind}", cause.label)
 }

@@ -4,6 +4,7 @@
 
 use crate::model::frame::{Frame, Symbols};
 use crate::model::heap::{HeapProfile, Sample, Sampled, Sampling, ThreadSample};
+use crate::origin::shell_word;
 use regex::Regex;
 
 /// Which number of a stack is looked at.
@@ -90,7 +91,7 @@ impl Filter {
         let mut options = Vec::new();
         let mut add = |name: &str, value: Option<&str>| {
             if let Some(value) = value {
-                options.push(format!("{name} {}", quoted(value)));
+                options.push(format!("{name} {}", shell_word(value)));
             }
         };
         add("--focus", self.focus.as_ref().map(Regex::as_str));
@@ -145,12 +146,6 @@ pub fn matches(re: &Regex, frame: &Frame, symbols: &Symbols) -> bool {
     re.is_match(symbols.function(frame)) || (!frame.role.is_hidden() && place())
 }
 
-/// A value as a shell takes it.
-fn quoted(value: &str) -> String {
-    let plain = !value.is_empty() && value.chars().all(|c| c.is_alphanumeric() || "_-.:/,=+%@".contains(c));
-    if plain { value.to_owned() } else { format!("'{}'", value.replace('\'', "'\\''")) }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -165,7 +160,7 @@ mod tests {
             ..Filter::default()
         };
         assert_eq!(filter.echo(), ["--focus 'a b|c'", "--crate milli", "--min-size 4096", "--all-frames"]);
-        assert_eq!(quoted("it's"), "'it'\\''s'");
+        assert_eq!(shell_word("it's"), "'it'\\''s'");
     }
 
     #[test]

@@ -5,7 +5,7 @@ use super::output::{Format, Output};
 use super::symbols::SymbolArgs;
 use super::{Context, Outcome};
 use crate::capture::doctor::{self, Examination, State};
-use crate::origin::printable;
+use crate::origin::{printable, shell_word};
 use anyhow::Context as _;
 use clap::Args;
 use serde_json::{Value, json};
@@ -95,7 +95,7 @@ fn write_text(output: &mut Output, report: &Examination) -> std::io::Result<()> 
         indented(output, remedy, width)?;
     }
     if let Some((variable, value)) = &report.set {
-        writeln!(output, "\n  export {variable}={}", quoted(value))?;
+        writeln!(output, "\n  export {variable}={}", shell_word(value))?;
     }
     Ok(())
 }
@@ -126,12 +126,6 @@ fn color(state: State) -> &'static str {
         State::Doubt => "\x1b[33m",
         State::Bad => "\x1b[31m",
     }
-}
-
-/// A value for a shell to read.
-fn quoted(value: &str) -> String {
-    let plain = value.chars().all(|c| c.is_ascii_alphanumeric() || "_-.,:/".contains(c));
-    if plain { value.to_owned() } else { format!("'{}'", printable(value).replace('\'', r"'\''")) }
 }
 
 fn to_json(report: &Examination) -> Value {

@@ -3,7 +3,7 @@
 use crate::analysis::finding::VerdictKind;
 use crate::fleet::engine::Row;
 use crate::fleet::queries::Scope;
-use crate::origin::printable;
+use crate::origin::{printable, shell_word};
 use crate::report::document::{Block, StackLine, Table};
 use crate::report::triage_document::span;
 use crate::units::{grouped, iec, percent, signed_iec};
@@ -134,7 +134,7 @@ impl Fleet {
         blocks.push(Block::Code(
             "Queries",
             vec![
-                format!("heaptriage fleet sql leaks --engine duckdb --root {}{scope} | duckdb", shell(&self.root)),
+                format!("heaptriage fleet sql leaks --engine duckdb --root {}{scope} | duckdb", shell_word(&self.root)),
                 "heaptriage fleet sql   # lists them all".into(),
             ],
         ));
@@ -228,12 +228,15 @@ impl Fleet {
         };
         blocks.push(Block::Labeled("Worst", worst.iter().map(say).collect()));
         if let Some(first) = worst.first() {
-            let focus = shell(&regex::escape(text(leak, "owner").rsplit("::").next().unwrap_or_default()));
+            let focus = shell_word(&regex::escape(text(leak, "owner").rsplit("::").next().unwrap_or_default()));
             blocks.push(Block::Code(
                 "Open",
                 vec![
-                    format!("heaptriage report {}.capture   # the capture of that instance, or its copy", shell(text(first, "instance"))),
-                    format!("heaptriage flamegraph {}.capture --focus {focus} -o leak.svg", shell(text(first, "instance"))),
+                    format!(
+                        "heaptriage report {}.capture   # the capture of that instance, or its copy",
+                        shell_word(text(first, "instance"))
+                    ),
+                    format!("heaptriage flamegraph {}.capture --focus {focus} -o leak.svg", shell_word(text(first, "instance"))),
                 ],
             ));
         }
@@ -470,12 +473,6 @@ fn time(us: f64) -> String {
     jiff::Timestamp::from_second((us / 1e6) as i64).map_or_else(|_| format!("{us} us"), |time| time.to_string())
 }
 
-/// A word for a shell.
-fn shell(word: &str) -> String {
-    let plain = |c: char| c.is_ascii_alphanumeric() || "-_./:@%+=,".contains(c);
-    if !word.is_empty() && word.chars().all(plain) { word.to_owned() } else { format!("'{}'", printable(word).replace('\'', r"'\''")) }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -552,12 +549,5 @@ mod tests {
         for part in ["no leak, retention: freed, kept dirty", "+381.5 MiB\n", "not live heap: thread stacks", "not live heap\n"] {
             assert!(text.contains(part), "{part} in {text}");
         }
-    }
-
-    #[test]
-    fn words_are_safe_for_a_shell() {
-        assert_eq!(shell("pod-7"), "pod-7");
-        assert_eq!(shell("a b'c"), r"'a b'\''c'");
-        assert_eq!(shell(""), "''");
     }
 }

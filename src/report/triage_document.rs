@@ -5,7 +5,7 @@ use crate::analysis::finding::{Cleared, FrameView, Suspect, VerdictKind};
 use crate::analysis::ledger::{Row, RowKind};
 use crate::analysis::triage::{Summary, Triage, singular};
 use crate::model::frame::{ModuleStatus, Symbols};
-use crate::origin::{Notice, printable};
+use crate::origin::{Notice, printable, shell_word};
 use crate::units::{iec, percent, signed_iec};
 
 /// What goes into the document.
@@ -210,17 +210,11 @@ fn suspect(blocks: &mut Vec<Block>, suspect: &Suspect, number: usize, of: usize,
         let focus = suspect.owner.function.rsplit("::").find(|part| !part.starts_with('{')).unwrap_or_default();
         let focus: String = focus.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect();
         if first != last && !focus.is_empty() {
-            blocks.push(Block::Code("Check", vec![format!("heaptriage diff {} {} --focus {focus}", quoted(first), quoted(last))]));
+            blocks.push(Block::Code("Check", vec![format!("heaptriage diff {} {} --focus {focus}", shell_word(first), shell_word(last))]));
         }
     }
     blocks.push(Block::Labeled("Fix", vec![printable(&suspect.remedy).into_owned()]));
     blocks.push(Block::Labeled("Wrong if", vec![printable(&suspect.refuted_by).into_owned()]));
-}
-
-/// A path as a shell takes it.
-fn quoted(path: &str) -> String {
-    let plain = path.chars().all(|c| c.is_ascii_alphanumeric() || "/._-+:@%".contains(c)) && !path.is_empty();
-    if plain { path.to_owned() } else { format!("'{}'", printable(path).replace('\'', "'\\''")) }
 }
 
 fn stack(suspect: &Suspect, options: Options) -> Vec<StackLine> {

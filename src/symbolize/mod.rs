@@ -19,7 +19,7 @@ use crate::model::mapping::{AddressSpace, Mapping};
 use crate::model::role::{self, Role, SourceFile};
 use crate::model::stack::StackTable;
 use crate::names;
-use crate::origin::Notice;
+use crate::origin::{Notice, shell_word};
 use hashbrown::HashMap;
 use locate::{Located, Search};
 use resolve::Resolved;
@@ -264,7 +264,7 @@ fn remedy(
     build_id: Option<&BuildId>,
     lookup: Option<&Resolved>,
 ) -> Option<String> {
-    let name = &module.name;
+    let name = shell_word(&module.name);
     let id = build_id.map(|id| format!(" (build-id {id})")).unwrap_or_default();
     match status {
         ModuleStatus::Missing => {

@@ -26,6 +26,8 @@ const NAMES: &[&str] = &[
     "%s%n%x",
     "tab\there",
     "nul\0byte",
+    "$(reboot)",
+    "`reboot`;&|back\\slash\\",
 ];
 
 /// A pprof profile in which each name has a stack of its own that grows with `step`.
@@ -88,7 +90,7 @@ fn capture(folder: &Path) -> PathBuf {
 
 /// A text dump with such threads and mapped files.
 fn dump(folder: &Path) -> PathBuf {
-    let mut text = String::from("heap_v2/1\n  t*: 36: 36000 [0: 0]\n");
+    let mut text = format!("heap_v2/1\n  t*: {}: {} [0: 0]\n", 2 * NAMES.len(), 2000 * NAMES.len());
     let one_line: Vec<String> = NAMES.iter().map(|name| name.replace('\n', "\\012")).collect();
     for (thread, name) in one_line.iter().enumerate() {
         text.push_str(&format!("  t{thread}: 2: 2000 [0: 0] {name}\n"));
@@ -195,12 +197,14 @@ fn check(what: &str, format: &str, ran: &Ran) {
     assert_harmless(what, &ran.stdout);
     let text = ran.text();
     assert!(!text.lines().any(|line| line.starts_with("# owned")), "{what}: a name begins a line");
+    assert!(!text.contains("--binary $(") && !text.contains("--binary `r"), "{what}: a command to paste runs another");
     match format {
         "json" | "sarif" | "speedscope" | "firefox" => {
             let parsed: Result<serde_json::Value, _> = serde_json::from_str(&text);
             assert!(parsed.is_ok(), "{what}: {:?}", parsed.err());
         }
         "svg" | "junit" => well_formed(what, &text),
+        "dot" => drawn(what, &text),
         "html" => {
             let count = |tag: &str| text.matches(tag).count();
             assert_eq!(count("<script"), count("</script"), "{what}: a name closes a script");
@@ -255,6 +259,19 @@ fn fields(text: &str) -> Vec<String> {
     }
     fields.push(field);
     fields
+}
+
+/// Graphviz reads it, and every node is one of ours; without Graphviz no quoted string ends early.
+fn drawn(what: &str, text: &str) {
+    let unescaped = text.replace("\\\\", "").replace("\\\"", "");
+    for line in unescaped.lines() {
+        assert_eq!(line.matches('"').count() % 2, 0, "{what}: a name ends its string in {line}");
+    }
+    let dot = Command::new("dot").arg("-Tplain").stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
+    let Ok(mut dot) = dot else { return };
+    std::io::Write::write_all(&mut dot.stdin.take().expect("piped"), text.as_bytes()).expect("dot reads");
+    let output = dot.wait_with_output().expect("dot ends");
+    assert!(output.status.success() && output.stderr.is_empty(), "{what}: {}", String::from_utf8_lossy(&output.stderr));
 }
 
 /// `xmllint` reads it; without xmllint no element may have come from a name.
