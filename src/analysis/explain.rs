@@ -330,7 +330,12 @@ fn live_kind(ledger: &Ledger, judged: &[Judged]) -> (VerdictKind, String) {
         Shape::Plateau(_) => (VerdictKind::GrowthPlateau, "the live heap grew and stopped".to_owned()),
         Shape::Step(_) => (VerdictKind::OneTime, "the live heap grew once".to_owned()),
         Shape::Sawtooth => (VerdictKind::Sawtooth, "the live heap comes back down".to_owned()),
-        _ => (VerdictKind::Growth, "the live heap grew; whose it is only heap dumps can tell".to_owned()),
+        _ if judged.is_empty() => (VerdictKind::Growth, "whose it is only heap dumps can tell".to_owned()),
+        _ => {
+            let reason = "no stack of the dumps grew by more than the error of its estimate, or what grew in one shrank in another: a longer \
+                          capture, or finer sampling, tells whose it is";
+            (VerdictKind::Growth, reason.to_owned())
+        }
     }
 }
 

@@ -122,3 +122,15 @@ fn less_evidence_is_never_more_certainty() {
         }
     }
 }
+
+#[test]
+fn an_open_cause_says_what_would_tell() {
+    let summary = |capture: &Path| report(capture)["verdict"]["summary"].as_str().unwrap().to_owned();
+    let with_dumps = summary(degraded("segments", Less::Only(&[5, 6, 7, 8, 9])).path());
+    assert!(!with_dumps.contains("only heap dumps"), "there are five: {with_dumps}");
+    let without = summary(degraded("catalog", Less::Without(".heap")).path());
+    assert!(without.contains("only heap dumps can tell"), "{without}");
+    for text in [with_dumps, without] {
+        assert!(text.matches("live heap").count() <= 2 && !text.contains("grew; the live heap grew"), "{text}");
+    }
+}
