@@ -119,7 +119,7 @@ const BLOCK: usize = 256 << 10;
 /// position is told by the lines before it.
 fn heap_in_blocks(path: &Path, threads: bool) -> Option<RawDump> {
     let mut file = File::open(path).ok()?;
-    if !file.metadata().is_ok_and(|meta| meta.is_file() && meta.len() > BLOCK as u64) {
+    if !file.metadata().is_ok_and(|meta| meta.is_file() && meta.len() > BLOCK as u64 && meta.len() <= source::MOST_BYTES) {
         return None;
     }
     let mut parser = heap::Parser::new(heap::HeapOptions { threads });

@@ -72,10 +72,17 @@ pub fn find(inputs: &[PathBuf]) -> Found {
     found
 }
 
-/// The bytes of a file.
+/// Largest file that is read: the most that one dump may be.
+pub const MOST_BYTES: u64 = 16 << 30;
+/// A file above this is looked at before it is read: cores and databases lie beside dumps.
+const LARGE: u64 = 64 << 20;
+/// How much of it.
+const HEAD: u64 = 64 << 10;
+
+/// The bytes of a file; of a large one that begins as nothing known does, only the beginning.
 pub fn read(source: &Source) -> io::Result<Vec<u8>> {
     match &source.path {
-        Some(path) => fs::read(path),
+        Some(path) => read_file(path),
         None => {
             let mut bytes = Vec::new();
             io::stdin().lock().read_to_end(&mut bytes)?;
@@ -84,9 +91,38 @@ pub fn read(source: &Source) -> io::Result<Vec<u8>> {
     }
 }
 
+fn read_file(path: &Path) -> io::Result<Vec<u8>> {
+    let mut file = fs::File::open(path)?;
+    let length = file.metadata()?.len();
+    if length <= LARGE {
+        let mut bytes = Vec::with_capacity(usize::try_from(length).unwrap_or(0));
+        file.read_to_end(&mut bytes)?;
+        return Ok(bytes);
+    }
+    let mut bytes = Vec::new();
+    (&mut file).take(HEAD).read_to_end(&mut bytes)?;
+    if is_nothing_known(&bytes) {
+        return Ok(bytes);
+    }
+    if length > MOST_BYTES {
+        return Err(io::ErrorKind::FileTooLarge.into());
+    }
+    file.take(MOST_BYTES).read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
+/// Whether a file that begins so is a program, a core or other binary data. In text anything may follow.
+fn is_nothing_known(head: &[u8]) -> bool {
+    input::is_program(head) || (head.contains(&0) && !input::compress::is_compressed(head) && input::sniff(head).is_none())
+}
+
 /// An error of the system with what to do about it.
 pub fn trouble(error: &io::Error) -> String {
     match error.kind() {
+        io::ErrorKind::FileTooLarge => {
+            "is larger than 16 GiB, and not read: dump with a larger sampling interval (lg_prof_sample), or cut a log to its last part"
+                .into()
+        }
         io::ErrorKind::NotFound => "no such file: check the path".into(),
         io::ErrorKind::PermissionDenied => "no permission to read it: run as the user who owns it, or copy it with sudo".into(),
         _ => format!("cannot be read: {error}"),

@@ -44,10 +44,17 @@ const KEYS: [&str; 8] = ["pid", "exe", "cmdline", "start_unix_ms", "page_size", 
 pub fn sniff(text: &[u8]) -> bool {
     let head = &text[..text.len().min(16 << 10)];
     head.trim_ascii_start().starts_with(b"{")
-        && KEYS.iter().any(|key| memchr::memmem::find(head, format!("\"{key}\"").as_bytes()).is_some())
+        && (KEYS.iter().any(|key| memchr::memmem::find(head, format!("\"{key}\"").as_bytes()).is_some()) || has_counters(head))
         && !["\"jemalloc\"", "\"recent_alloc\"", "\"stack_traces\"", "\"resultType\""]
             .iter()
             .any(|key| memchr::memmem::find(head, key.as_bytes()).is_some())
+}
+
+/// Kinds of counters: an object. Those of a Firefox profile are a list.
+fn has_counters(head: &[u8]) -> bool {
+    const KEY: &[u8] = b"\"counters\"";
+    let Some(at) = memchr::memmem::find(head, KEY) else { return false };
+    head[at + KEY.len()..].trim_ascii_start().strip_prefix(b":").is_some_and(|value| value.trim_ascii_start().starts_with(b"{"))
 }
 
 /// Reads the file.
@@ -165,6 +172,7 @@ mod tests {
         assert_eq!((about.kernel, about.exit_dumps), (None, vec!["1763650000123".to_owned()]));
         assert_eq!(parsed.warnings.len(), 1);
         assert!(sniff(text));
+        assert!(sniff(br#"{ "counters" : {"queue": "gauge"} }"#) && !sniff(br#"{"counters": [], "threads": []}"#));
         assert_eq!(parse(b"{\n\"pid\": x}").unwrap_err().position(b"{\n\"pid\": x}").line, 2);
     }
 

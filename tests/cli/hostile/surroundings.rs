@@ -182,6 +182,35 @@ fn names_of_files_need_not_be_text() {
     report(&[loose.as_os_str()]).is_sound("a dump with an odd name", &[0]);
 }
 
+/// A core beside the dumps, the database of the program, a dump without end: none is read into memory.
+#[test]
+fn files_larger_than_memory_lie_beside_the_dumps() {
+    let folder = tempfile::tempdir().expect("a temporary directory");
+    let sparse = |name: &str, head: &[u8]| {
+        let mut file = fs::File::create(folder.path().join(name)).expect("writable");
+        file.write_all(head).expect("writable");
+        file.set_len(40 << 30).expect("a file with holes");
+    };
+    fs::copy(fixture(), folder.path().join("1763650000123.heap")).expect("writable");
+    sparse("core.4121", b"\x7fELF\x02\x01\x01");
+    sparse("data.mdb", b"");
+    for call in calls() {
+        let ran = Run::new(call.args(folder.path(), &fixture()), Some(256 << 20)).go();
+        ran.is_sound(&format!("{} {:?} beside large files", call.command, call.args), call.codes);
+    }
+    let ran = report(&[folder.path().as_os_str()]);
+    ran.is_sound("beside large files", &[0]);
+    assert!(ran.stderr.contains("core.4121") && ran.stderr.contains("data.mdb"), "{}", ran.stderr);
+    sparse("1763650010123.heap", b"heap_v2/524288\n  t*: 1: 100 [0: 0]\n");
+    sparse("app.log", &[b'x'; 100_000]);
+    let ran = report(&[folder.path().as_os_str()]);
+    ran.is_sound("a dump larger than any", &[0]);
+    for name in ["1763650010123.heap: is larger than 16 GiB", "app.log: is larger than 16 GiB"] {
+        assert!(ran.stderr.contains(name), "{name}: {}", ran.stderr);
+    }
+    report(&[folder.path().join("1763650010123.heap").as_os_str()]).is_sound("it alone", &[2]);
+}
+
 #[test]
 fn twenty_thousand_files_and_few_descriptors() {
     let folder = tempfile::tempdir().expect("a temporary directory");
