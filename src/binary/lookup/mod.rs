@@ -45,7 +45,7 @@ pub struct DebugFiles<'a> {
 /// What the debug information says about a list of addresses.
 #[derive(Debug, Default)]
 pub struct Lookup<'a> {
-    /// Linkage names where there are any, else plain names.
+    /// Linkage names where there are any, else plain names; one may occur twice.
     pub names: Vec<&'a [u8]>,
     /// Source files, as the compiler spelled them below its working directory.
     pub files: Vec<String>,
@@ -145,7 +145,7 @@ impl Lookup<'_> {
 /// at the line of the address.
 pub fn look_up<'a>(files: DebugFiles<'a>, addresses: &[Svma], inlines: bool) -> Lookup<'a> {
     let mut order: Vec<u32> = (0..addresses.len() as u32).collect();
-    order.sort_unstable_by_key(|&at| (addresses[at as usize], at));
+    order.par_sort_unstable_by_key(|&at| (addresses[at as usize], at));
     let sorted: Vec<u64> = order.iter().map(|&at| addresses[at as usize].get()).collect();
     let main = DebugInfo::new(dwarf::load(files.main, None, Sections::ForSymbols));
     let alternate = files.alternate.map(|file| DebugInfo::new(dwarf::load(file, None, Sections::ForSymbols)));
@@ -305,7 +305,8 @@ impl Coverage {
 /// Results of units put together, always in the same order.
 struct Merged<'a> {
     lookup: Lookup<'a>,
-    names: HashMap<&'a [u8], u32, FxBuildHasher>,
+    /// By address and length of the text: linkers keep each text once, and one that they keep twice is put together by the caller.
+    names: HashMap<(usize, usize), u32, FxBuildHasher>,
     files: HashMap<String, u32, FxBuildHasher>,
 }
 
@@ -315,8 +316,9 @@ impl<'a> Merged<'a> {
         let lookup = &mut self.lookup;
         let tried = Origin::default().with(Origin::DAMAGED, unit.damaged).with(Origin::SPLIT_MISSING, missing_split);
         let kind = Origin::FOUND.with(Origin::RUST, is_rust).with(Origin::TYPES, unit.has_types);
-        let names: Vec<u32> =
-            unit.names.iter().map(|name| *self.names.entry(*name).or_insert_with(|| push(&mut lookup.names, *name))).collect();
+        let name_at = |name: &&'a [u8]| (name.as_ptr() as usize, name.len());
+        let names = unit.names.iter().map(|name| *self.names.entry(name_at(name)).or_insert_with(|| push(&mut lookup.names, *name)));
+        let names: Vec<u32> = names.collect();
         let files =
             unit.files.into_iter().map(|file| *self.files.entry_ref(&file).or_insert_with(|| push(&mut lookup.files, file.clone())));
         let files: Vec<u32> = files.collect();
