@@ -160,7 +160,7 @@ fn by_shape(shape: Shape, n: usize, in_use: bool) -> (VerdictKind, String) {
             VerdictKind::ForeignAllocatorRetention,
             format!("flat since the {} snapshot: kept by that allocator, or held by the program; it does not go on", ordinal(from)),
         ),
-        Shape::Sawtooth => (VerdictKind::ForeignAllocatorRetention, "it comes back down".to_owned()),
+        Shape::Sawtooth | Shape::Falling => (VerdictKind::ForeignAllocatorRetention, "it comes back down".to_owned()),
         _ => (VerdictKind::ForeignAllocatorRetention, "it does not grow in step with time or work to the end".to_owned()),
     }
 }

@@ -314,14 +314,10 @@ fn follows_by_doubling(judged: &Judged, setting: &Setting<'_>) -> Option<String>
 fn call(judged: &Judged, critical: f64, moved: Option<String>, setting: &Setting<'_>) -> Call {
     let (bytes, course) = (judged.delta.bytes, &judged.course);
     let range = judged.series.range();
-    if course.shape == Shape::Flat || range <= 0.0 {
+    if matches!(course.shape, Shape::Flat | Shape::Falling) || range <= 0.0 {
         return Call::Nothing;
     }
     if course.shape == Shape::Sawtooth {
-        let (first, top) = (judged.series.levels[0], judged.series.levels.iter().copied().fold(f64::MIN, f64::max));
-        if top - first < MOVED_SHARE * range {
-            return Call::Nothing; // it only shrinks
-        }
         return Call::Cleared(VerdictKind::Sawtooth, sawtooth_reason(judged));
     }
     if bytes <= 0.0 || judged.z() < critical {

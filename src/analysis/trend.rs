@@ -451,6 +451,8 @@ pub enum Shape {
     Plateau(usize),
     /// Comes back down.
     Sawtooth,
+    /// Comes down from where it began: of its range, less than half lies above its first level.
+    Falling,
     /// Grows in separate jumps, no two alike (bump arenas, doubling tables).
     Jumps,
     /// No growth beyond the noise.
@@ -468,6 +470,7 @@ impl Shape {
             Shape::Step(_) => "step",
             Shape::Plateau(_) => "plateau",
             Shape::Sawtooth => "sawtooth",
+            Shape::Falling => "falling",
             Shape::Jumps => "jumps",
             Shape::Flat => "flat",
             Shape::Undetermined => "undetermined",
@@ -555,7 +558,9 @@ fn shape(series: &Series, regressors: &[Regressor], increments: &[f64], course: 
         return Shape::Undetermined;
     }
     if falls_back(series, noise) {
-        return Shape::Sawtooth;
+        let top = series.levels.iter().copied().fold(f64::MIN, f64::max);
+        let rises_first = top - series.levels[0] >= DRAWDOWN * range;
+        return if rises_first { Shape::Sawtooth } else { Shape::Falling };
     }
     if let Some(after) = one_step(increments, noise).filter(|&after| came_quickly(regressors, increments, after)) {
         return Shape::Step(after);
@@ -709,6 +714,7 @@ mod tests {
         assert!(matches!(of(&[1.0, 30.0, 55.0, 70.0, 78.0, 80.0, 80.1, 80.0, 80.2]), Shape::Plateau(_)));
         assert_eq!(of(&[1.0, 1.0, 1.1, 60.0, 60.0, 60.1, 60.0, 60.2]), Shape::Step(3));
         assert_eq!(of(&[1.0, 90.0, 2.0, 1.0, 88.0, 3.0, 1.0, 95.0]), Shape::Sawtooth);
+        assert_eq!(of(&[80.0, 81.0, 70.0, 60.0, 61.0, 40.0, 30.0, 20.0]), Shape::Falling);
         assert_eq!(of(&[2.0, 18.0, 18.0, 50.0, 50.0, 50.0, 50.0, 114.0, 114.0, 114.0]), Shape::Jumps);
         assert_eq!(of(&[1.0, 2.0, 5.0, 10.0, 18.0, 29.0, 42.0, 58.0, 77.0]), Shape::Accelerating);
     }
