@@ -30,6 +30,32 @@ pub struct Roots<'d> {
 
 /// Line programs that are kept.
 const MOST_CACHED: usize = 64;
+/// Attributes that an abbreviation may have: compilers give no entry more than some twenty-five. Those without bytes of their own
+/// make an entry of one byte cost as much as the table is long.
+pub const MOST_ATTRIBUTES: usize = 64;
+
+/// Whether no abbreviation of a table has more than [`MOST_ATTRIBUTES`]; what is malformed is for the reader of the table.
+fn has_short_entries(table: &[u8]) -> bool {
+    let mut reader = Reader::new(table, LittleEndian);
+    let mut next = || gimli::Reader::read_uleb128(&mut reader).ok();
+    // A code, a tag, and whether there are children, which is 0 or 1 and so reads like a number.
+    while let (Some(1..), Some(_), Some(_)) = (next(), next(), next()) {
+        let mut attributes = 0;
+        while let (Some(name), Some(form)) = (next(), next())
+            && (name, form) != (0, 0)
+        {
+            attributes += 1;
+            if attributes > MOST_ATTRIBUTES {
+                return false;
+            }
+            if form == u64::from(gimli::DW_FORM_implicit_const.0) {
+                // Signed and unsigned numbers are equally long.
+                next();
+            }
+        }
+    }
+    true
+}
 
 impl<'d> Roots<'d> {
     /// The headers of `dwarf` in order, and what is known of their tables. The flag says that they end early, malformed.
@@ -55,7 +81,8 @@ impl<'d> Roots<'d> {
             let section = dwarf.debug_abbrev.reader().slice();
             let next = self.tables.get(self.tables.partition_point(|&table| table <= offset));
             let end = next.map_or(section.len(), |&next| next.min(section.len()));
-            let table = DebugAbbrev::new(section.get(offset..end)?, LittleEndian);
+            let section = section.get(offset..end).filter(|table| has_short_entries(table))?;
+            let table = DebugAbbrev::new(section, LittleEndian);
             table.abbreviations(DebugAbbrevOffset(0)).ok().map(Arc::new)
         };
         match self.shared.get(&offset) {

@@ -12,6 +12,7 @@
 //! What it gains over `gimli::EntriesRaw` has not been measured apart from the rest of the lookup.
 //! Encodings: DWARF 5, section 7.5.
 
+use crate::binary::roots::MOST_ATTRIBUTES;
 use gimli::{DwAt, DwForm, DwTag, Encoding, Format};
 use std::sync::OnceLock;
 
@@ -207,6 +208,7 @@ const VARIABLE: u32 = u32::MAX;
 
 /// Passing over an entry, in one word by its code: the tables of a large unit then stay in the first cache.
 #[derive(Clone, Copy, Debug)]
+#[repr(align(8))] // found by a shift
 struct Pass {
     /// Bytes of the attributes, or of those in front of the one block.
     len: u16,
@@ -292,6 +294,9 @@ impl Abbreviations {
             }
             let (name, form) = (DwAt(u16::try_from(name).ok()?), DwForm(u16::try_from(form).ok()?));
             let constant = if form == gimli::DW_FORM_implicit_const { cursor.sleb()? } else { 0 };
+            if self.specs.len() - first_spec == MOST_ATTRIBUTES {
+                return None;
+            }
             self.specs.push(Spec { name, form, constant });
             self.push_step(step(form, encoding)?, first_step);
         }

@@ -563,6 +563,25 @@ fn one_table_for_every_unit() {
     ask_all(&info.link(folder.path(), "app"), "one table for every unit");
 }
 
+/// Ten thousand units that share one abbreviation of a root with attributes that cost no byte.
+#[test]
+fn roots_of_attributes_without_bytes() {
+    let folder = tempfile::tempdir().expect("a temporary directory");
+    let mut info = Info::default();
+    let code = [(DW_AT_low_pc, DW_FORM_addr), (DW_AT_high_pc, DW_FORM_data4)];
+    let flags = vec![(DW_AT_declaration, DW_FORM_flag_present); 100_000];
+    let root = info.kind(DW_TAG_compile_unit, false, &[&[(DW_AT_language, DW_FORM_data4)][..], &code, &flags].concat());
+    for index in 0..10_000 {
+        let start = info.info.len();
+        info.info.extend([0, 0, 0, 0, 4, 0, 0, 0, 0, 0, 8]);
+        let code = [Value::Address(CODE + index % u64::from(CODE_SIZE)), Value::Four(1)];
+        info.entry(root, &[Value::Four(u32::from(DW_LANG_Rust.0)), code[0], code[1]]);
+        let length = (info.info.len() - start - 4) as u32;
+        info.info[start..start + 4].copy_from_slice(&length.to_le_bytes());
+    }
+    ask_all(&info.link(folder.path(), "app"), "roots of many attributes");
+}
+
 /// Sections that promise to unfold to more than they could, or do.
 #[test]
 fn compressed_sections_that_unfold() {
