@@ -164,6 +164,8 @@ pub fn look_up<'a>(files: DebugFiles<'a>, addresses: &[Svma], inlines: bool) -> 
         }
         let results: Vec<UnitResult<'a>> = work.par_iter().map(|(unit, list)| source.unit(*unit, &sorted, list, inlines)).collect();
         open.clear();
+        // In one piece: a list that grows is copied, and then stands in memory twice.
+        found.lookup.frames.reserve_exact(results.iter().map(|result| result.frames.frames.len()).sum());
         for ((_, list), result) in work.iter().zip(results) {
             found.add(result, list, &order, &mut open);
         }
