@@ -84,9 +84,7 @@ pub(crate) fn frames<'a>(
         budget: DebugInfo::range_budget(entries.unit),
     };
     let damaged = walk.run().is_none();
-    let most = wanted.len() + walk.chains.iter().map(|&(_, calls)| calls as usize).sum::<usize>();
-    let frames = Vec::with_capacity(most);
-    let mut out = UnitFrames { damaged, has_types: has_types(entries), frames, ..UnitFrames::default() };
+    let mut out = UnitFrames { damaged, has_types: has_types(entries), ..UnitFrames::default() };
     let mut names = Resolver { entries, by_entry: HashMap::default(), by_text: HashMap::default() };
     let mut files: HashMap<u64, Option<u32>, FxBuildHasher> = HashMap::default();
     let mut file_of = |index: u64, out: &mut UnitFrames<'a>| {

